@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: MIT
+/// Memory that starts on a cache line.
+#pragma once
+
+#include <cstddef>
+#include <cstring>
+#include <limits>
+#include <memory>
+#include <new>
+
+#include "base/types.hpp"
+
+namespace schuss {
+
+/// Owns `count` zeroed elements of T on a 64-byte boundary. Movable, not copyable.
+template <class T>
+class AlignedBuffer {
+ public:
+  AlignedBuffer() = default;
+
+  /// Throws std::bad_alloc when the size overflows or memory is short.
+  explicit AlignedBuffer(index_t count) : size_(count) {
+    if (count < 0 || count > std::numeric_limits<index_t>::max() / static_cast<index_t>(sizeof(T)) -
+                                 kAlignBytes) {
+      throw std::bad_alloc();
+    }
+    if (count == 0) return;
+    const auto bytes = static_cast<std::size_t>(count) * sizeof(T);
+    data_.reset(static_cast<T*>(::operator new(bytes, std::align_val_t{kAlignBytes})));
+    std::memset(static_cast<void*>(data_.get()), 0, bytes);
+  }
+
+  T* data() { return data_.get(); }
+  const T* data() const { return data_.get(); }
+  index_t size() const { return size_; }
+  bool empty() const { return size_ == 0; }
+  T& operator[](index_t i) { return data_.get()[i]; }
+  const T& operator[](index_t i) const { return data_.get()[i]; }
+
+ private:
+  struct Free {
+    void operator()(T* p) const { ::operator delete(p, std::align_val_t{kAlignBytes}); }
+  };
+  std::unique_ptr<T[], Free> data_;
+  index_t size_ = 0;
+};
+
+}  // namespace schuss

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: MIT
+#include "kernels/dispatch.hpp"
+
+#include <cstdlib>
+
+#include "base/require.hpp"
+
+namespace schuss {
+
+extern const KernelSet kScalarKernels;
+#if defined(__x86_64__)
+extern const KernelSet kAvx2Kernels;
+extern const KernelSet kAvx512Kernels;
+#elif defined(__aarch64__)
+extern const KernelSet kNeonKernels;
+#endif
+
+namespace {
+
+std::vector<const KernelSet*> detect() {
+  std::vector<const KernelSet*> found{&kScalarKernels};
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  if (avx2) found.push_back(&kAvx2Kernels);
+  if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")) {
+    found.push_back(&kAvx512Kernels);
+  }
+#elif defined(__aarch64__)
+  found.push_back(&kNeonKernels);
+#endif
+  return found;
+}
+
+const KernelSet& choose() {
+  const char* forced = std::getenv("SCHUSS_ISA");
+  if (forced == nullptr || *forced == '\0') return *available_kernels().back();
+  if (const KernelSet* found = find_kernels(forced)) return *found;
+  std::string names;
+  for (const KernelSet* set : available_kernels()) {
+    names += names.empty() ? "" : ", ";
+    names += set->isa;
+  }
+  throw ValueError("SCHUSS_ISA: got \"" + std::string(forced) + "\"; this machine has: " + names);
+}
+
+}  // namespace
+
+const std::vector<const KernelSet*>& available_kernels() {
+  static const std::vector<const KernelSet*> found = detect();
+  return found;
+}
+
+const KernelSet* find_kernels(const std::string& isa) {
+  for (const KernelSet* set : available_kernels()) {
+    if (isa == set->isa) return set;
+  }
+  return nullptr;
+}
+
+const KernelSet& active_kernels() {
+  static const KernelSet& active = choose();
+  return active;
+}
+
+}  // namespace schuss

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: MIT
+/// The matrix products of a dense layer: forward, weight gradient and input gradient are one kernel
+/// with different strides.
+#pragma once
+
+#include "base/types.hpp"
+
+namespace schuss {
+
+enum class Start : std::uint8_t {
+  kZero,    // the chain starts from +0
+  kBias,    // the chain starts from bias[n]
+  kResume,  // the chain starts from c: a chain cut in pieces keeps its bits
+};
+
+enum class Finish : std::uint8_t {
+  kStore,     // c = chain
+  kAdd,       // c = c + chain: a chunk's sum joins the tree
+  kReLU,      // c = chain <= 0 ? +0 : chain
+  kReLUMask,  // c = gate <= 0 ? +0 : chain      (gradient through a ReLU whose output is gate)
+};
+
+/// c[i,j] = start + sum over l of a(i,l) * b(l,j): one chain of fused multiply-adds in order of l.
+///
+/// a(i,l) = a[i*a_row + l*a_depth], any strides.
+/// b: row-major [k, n], ldb >= n, or packed by `pack` (packed = true, ldb unused).
+/// c: row-major [m, n], ldc >= n; columns past n are not touched. c overlaps neither a nor b.
+/// m, n, k >= 0; k = 0 gives the start value.
+template <class T>
+struct Product {
+  const T* a = nullptr;
+  index_t a_row = 0;
+  index_t a_depth = 0;
+  const T* b = nullptr;
+  index_t ldb = 0;
+  bool packed = false;
+  T* c = nullptr;
+  index_t ldc = 0;
+  index_t m = 0;
+  index_t n = 0;
+  index_t k = 0;
+  Start start = Start::kZero;
+  Finish finish = Finish::kStore;
+  const T* bias = nullptr;  // [n], for Start::kBias
+  const T* gate = nullptr;  // [m, n], for Finish::kReLUMask
+  index_t ldgate = 0;
+};
+
+/// Narrow outputs: y[r,o] = tree over lanes of sum x[r,i]*w[o,i], then + bias[o].
+/// w: [n_out, ldw], rows padded with +0 to whole cache lines. x: [rows, n_in], ldx >= n_in.
+template <class T>
+struct NarrowForward {
+  const T* x = nullptr;
+  index_t ldx = 0;
+  const T* weight = nullptr;
+  index_t ldw = 0;
+  const T* bias = nullptr;  // [n_out] or null
+  T* y = nullptr;
+  index_t ldy = 0;
+  index_t rows = 0;
+  index_t n_in = 0;
+  index_t n_out = 0;
+  bool relu = false;
+};
+
+/// Weight and bias gradient of a layer that is small both ways: rows go into lanes.
+/// d_weight[o,i] = tree over lanes (row mod lanes) of sum d_y[r,o]*x[r,i], from +0; rows <= 256.
+/// add: the result is added to what d_weight and d_bias hold, else stored.
+template <class T>
+struct SmallGradient {
+  const T* x = nullptr;
+  index_t ldx = 0;
+  const T* d_y = nullptr;
+  index_t ldd = 0;
+  index_t rows = 0;
+  index_t n_in = 0;
+  index_t n_out = 0;
+  T* d_weight = nullptr;
+  index_t ldw = 0;
+  T* d_bias = nullptr;  // [n_out] or null
+  bool add = false;
+};
+
+}  // namespace schuss
