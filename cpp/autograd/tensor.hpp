@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: MIT
+/// Tensors, and the graph that remembers how each was computed.
+#pragma once
+
+#include <array>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/aligned_buffer.hpp"
+#include "base/dtype.hpp"
+#include "base/require.hpp"
+
+namespace schuss {
+
+inline constexpr int kMaxRank = 8;
+
+/// Up to kMaxRank sizes or strides, without an allocation.
+struct Dims {
+  int rank = 0;
+  std::array<index_t, kMaxRank> at{};
+
+  Dims() = default;
+  Dims(std::initializer_list<index_t> sizes) {
+    for (const index_t n : sizes) at[static_cast<std::size_t>(rank++)] = n;
+  }
+  index_t operator[](int i) const { return at[static_cast<std::size_t>(i)]; }
+  index_t& operator[](int i) { return at[static_cast<std::size_t>(i)]; }
+  index_t count() const {
+    index_t n = 1;
+    for (int i = 0; i < rank; ++i) n *= (*this)[i];
+    return n;
+  }
+  bool operator==(const Dims& other) const {
+    if (rank != other.rank) return false;
+    for (int i = 0; i < rank; ++i) {
+      if ((*this)[i] != other[i]) return false;
+    }
+    return true;
+  }
+};
+
+/// "(3, 4)", "(3,)" or "()", as Python prints a tuple.
+std::string to_string(const Dims& shape);
+
+/// Memory that tensors share: our own, or a user's array kept alive by `owner`.
+/// `version` counts the writes made through schuss; a backward pass whose inputs moved on raises.
+struct Storage {
+  AlignedBuffer<std::byte> own;
+  std::shared_ptr<void> owner;
+  std::uint64_t version = 0;
+};
+
+class Node;
+
+/// A handle to strided elements, and its place in the graph.
+struct Tensor {
+  std::shared_ptr<Storage> storage;
+  std::byte* data = nullptr;  // first element
+  DType dtype = DType::kFloat32;
+  Dims shape;
+  Dims strides;  // elements
+  bool requires_grad = false;
+  std::shared_ptr<Node> grad_fn;  // null: a leaf
+  std::shared_ptr<Tensor> grad;   // leaves only; null: None
+
+  virtual ~Tensor() = default;
+
+  template <class T>
+  T* ptr() const {
+    return reinterpret_cast<T*>(data);
+  }
+  bool is_leaf() const { return grad_fn == nullptr; }
+  index_t count() const { return shape.count(); }
+  bool is_contiguous() const;
+  /// Value of a tensor of one element.
+  double item() const;
+};
+using TensorPtr = std::shared_ptr<Tensor>;
+
+/// A new contiguous tensor; the elements are zero.
+TensorPtr make_tensor(DType dtype, const Dims& shape);
+
+/// An operation that made a tensor. `backward` gets the gradient of what it made (same shape,
+/// contiguous), and hands gradients on to its inputs through `accumulate`.
+class Node {
+ public:
+  virtual ~Node() = default;
+  virtual const char* name() const = 0;
+  /// May be called again only when `retain` was true.
+  virtual void backward(const Tensor& d_output, bool retain) = 0;
+  /// Throws StateError when a tensor that backward needs was changed since, or was freed.
+  virtual void check(bool will_retain) const = 0;
+
+  std::vector<TensorPtr> inputs;     // tensors this node hands gradients to; null: not needed
+  std::vector<TensorPtr> d_inputs;   // filled by backward, one for each of `inputs`
+};
+
+/// Back-propagates from `root` with gradient `d_root` (null: 1 for a scalar) to every leaf that
+/// requires a gradient: a first gradient is stored, later ones are added. Iterative: no recursion,
+/// so a graph may be deep. Everything is checked before anything changes.
+void run_backward(const TensorPtr& root, const TensorPtr& d_root, bool retain_graph);
+
+/// leaf.grad = d, or leaf.grad + d.
+void accumulate_grad(Tensor& leaf, const TensorPtr& d);
+
+}  // namespace schuss

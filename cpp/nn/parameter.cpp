@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: MIT
+#include "nn/parameter.hpp"
+
+#include <limits>
+
+#include "kernels/kernels.hpp"
+
+namespace schuss {
+namespace {
+
+index_t padded_count(DType dtype, index_t n) {
+  return dtype == DType::kFloat32 ? padded<float>(n) : padded<double>(n);
+}
+
+ParameterPtr view_segment(const std::shared_ptr<Storage>& storage, DType dtype, index_t offset,
+                          Layout layout) {
+  auto parameter = std::make_shared<Parameter>();
+  parameter->storage = storage;
+  parameter->dtype = dtype;
+  parameter->data = storage->own.data() + offset * item_bytes(dtype);
+  parameter->layout = layout;
+  parameter->requires_grad = true;
+  return parameter;
+}
+
+}  // namespace
+
+TensorPtr make_like(const Parameter& parameter) {
+  auto tensor = std::make_shared<Tensor>();
+  tensor->storage = std::make_shared<Storage>();
+  tensor->storage->own =
+      AlignedBuffer<std::byte>(parameter.layout.extent() * item_bytes(parameter.dtype));
+  tensor->data = tensor->storage->own.data();
+  tensor->dtype = parameter.dtype;
+  tensor->shape = parameter.shape;
+  tensor->strides = parameter.strides;
+  return tensor;
+}
+
+ParameterPtr make_parameter(DType dtype, const Dims& shape) {
+  const index_t n = shape.count();
+  auto storage = std::make_shared<Storage>();
+  storage->own = AlignedBuffer<std::byte>(padded_count(dtype, n) * item_bytes(dtype));
+  auto parameter = view_segment(storage, dtype, 0, {1, n, padded_count(dtype, n)});
+  parameter->shape = shape;
+  parameter->strides = shape;
+  index_t stride = 1;
+  for (int i = shape.rank - 1; i >= 0; --i) {
+    parameter->strides[i] = stride;
+    stride *= shape[i];
+  }
+  return parameter;
+}
+
+LinearParameters make_linear(DType dtype, index_t n_in, index_t n_out, bool bias) {
+  require(n_in > 0, "Linear: in_features must be positive");
+  require(n_out > 0, "Linear: out_features must be positive");
+  const bool narrow = is_narrow(n_out);
+  const index_t rows = narrow ? n_out : n_in;
+  const index_t cols = narrow ? n_in : n_out;
+  constexpr index_t kMost = std::numeric_limits<index_t>::max() / 64;
+  require(cols < kMost && rows < kMost / (cols + 64), "Linear: the weight would not fit in memory");
+  const index_t ld = padded_count(dtype, cols);
+  const index_t bias_extent = bias ? padded_count(dtype, n_out) : 0;
+
+  auto storage = std::make_shared<Storage>();
+  storage->own = AlignedBuffer<std::byte>((rows * ld + bias_extent) * item_bytes(dtype));
+  LinearParameters made;
+  made.weight = view_segment(storage, dtype, 0, {rows, cols, ld});
+  made.weight->shape = {n_out, n_in};
+  made.weight->strides = narrow ? Dims{ld, 1} : Dims{1, ld};
+  if (bias) {
+    made.bias = view_segment(storage, dtype, rows * ld, {1, n_out, bias_extent});
+    made.bias->shape = {n_out};
+    made.bias->strides = {1};
+  }
+  return made;
+}
+
+}  // namespace schuss
