@@ -63,7 +63,8 @@ struct NarrowForward {
   bool relu = false;
 };
 
-/// Weight and bias gradient of a layer that is small both ways: rows go into lanes.
+/// Weight and bias gradient of a layer that is small both ways: rows go into lanes. With n_in = 0 it
+/// is the bias gradient of any narrow layer (a bias is a weight of one input).
 /// d_weight[o,i] = tree over lanes (row mod lanes) of sum d_y[r,o]*x[r,i], from +0; rows <= 256.
 /// add: the result is added to what d_weight and d_bias hold, else stored.
 template <class T>

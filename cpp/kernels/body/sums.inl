@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: MIT
+/// Sums in lanes: narrow outputs, gradients of small layers, losses; and sums down columns.
+#pragma once
+
+#include "kernels/body/lanes.inl"
+#include "kernels/body/unroll.inl"
+#include "kernels/kernels.hpp"
+
+namespace schuss {
+namespace {
+
+template <class T>
+inline T relu_of(T x) {
+  return x <= T(0) ? T(0) : x;
+}
+
+/// y = (x*w + 0) + bias down a contiguous column: what the lanes and their tree give for one input.
+template <class T>
+void one_input_forward(const NarrowForward<T>& p) {
+  using S = Simd<T>;
+  const auto weight = S::set1(p.weight[0]);
+  const auto bias = S::set1(p.bias == nullptr ? T(0) : p.bias[0]);
+  const bool add_bias = p.bias != nullptr;
+  for (index_t r = 0; r < p.rows; r += S::kWidth) {
+    const auto first = S::prefix(p.rows - r < S::kWidth ? p.rows - r : S::kWidth);
+    auto y = S::fma(S::load(p.x + r, first), weight, S::zero());
+    if (add_bias) y = S::add(y, bias);
+    if (p.relu) y = S::select(S::le(y, S::zero()), S::zero(), y);
+    S::store(p.y + r, first, y);
+  }
+}
+
+template <class T, int kOutputs>
+void narrow_rows(const NarrowForward<T>& p) {
+  constexpr index_t kStep = kLanes<T>;
+  const index_t whole = p.n_in / kStep * kStep;
+  const index_t rest = p.n_in - whole;
+  for (index_t r = 0; r < p.rows; ++r) {
+    const T* x = p.x + r * p.ldx;
+    Lanes<T> acc[kOutputs];
+    unroll<kOutputs>(
+        [&](auto o) __attribute__((always_inline)) { acc[o] = Lanes<T>::zero(); });
+    for (index_t i = 0; i < whole; i += kStep) {
+      const Lanes<T> row = Lanes<T>::load(x + i);
+      unroll<kOutputs>([&](auto o) __attribute__((always_inline)) {
+        acc[o] = fma(row, Lanes<T>::load(p.weight + o * p.ldw + i), acc[o]);
+      });
+    }
+    if (rest > 0) {
+      const Lanes<T> row = Lanes<T>::load(x + whole, rest);
+      unroll<kOutputs>([&](auto o) __attribute__((always_inline)) {
+        acc[o] = fma(row, Lanes<T>::load(p.weight + o * p.ldw + whole), acc[o]);
+      });
+    }
+    unroll<kOutputs>([&](auto o) __attribute__((always_inline)) {
+      T y = tree_sum(acc[o]);
+      if (p.bias != nullptr) y = y + p.bias[o];
+      p.y[r * p.ldy + o] = p.relu ? relu_of(y) : y;
+    });
+  }
+}
+
+template <class T>
+void narrow_forward(const NarrowForward<T>& p) noexcept {
+  static_assert(kNarrowOutputs == 4);
+  if (p.n_in == 1 && p.n_out == 1 && p.ldx == 1 && p.ldy == 1) return one_input_forward(p);
+  switch (p.n_out) {
+    case 1:
+      return narrow_rows<T, 1>(p);
+    case 2:
+      return narrow_rows<T, 2>(p);
+    case 3:
+      return narrow_rows<T, 3>(p);
+    default:
+      return narrow_rows<T, 4>(p);
+  }
+}
+
+/// A column of up to kChunkRows elements as a contiguous run: in place when it is one already.
+template <class T>
+const T* contiguous_column(const T* column, index_t ld, index_t rows, T* copy) {
+  if (ld == 1) return column;
+  for (index_t r = 0; r < rows; ++r) copy[r] = column[r * ld];
+  return copy;
+}
+
+/// Sum of a[r]*b[r] (b null: of a[r]) over rows in lanes and their tree.
+template <class T>
+T lane_dot(const T* a, const T* b, index_t rows) {
+  Lanes<T> acc = Lanes<T>::zero();
+  for (index_t r = 0; r < rows; r += kLanes<T>) {
+    const index_t n = rows - r < kLanes<T> ? rows - r : kLanes<T>;
+    const Lanes<T> left = n == kLanes<T> ? Lanes<T>::load(a + r) : Lanes<T>::load(a + r, n);
+    if (b == nullptr) {
+      acc = add(acc, left);
+    } else {
+      const Lanes<T> right = n == kLanes<T> ? Lanes<T>::load(b + r) : Lanes<T>::load(b + r, n);
+      acc = fma(left, right, acc);
+    }
+  }
+  return tree_sum(acc);
+}
+
+template <class T>
+void small_gradient(const SmallGradient<T>& p) noexcept {
+  T x_copy[kSmallInputs][kChunkRows];
+  T d_copy[kChunkRows];
+  const T* x[kSmallInputs];
+  for (index_t i = 0; i < p.n_in; ++i) {
+    x[i] = contiguous_column(p.x + i, p.ldx, p.rows, x_copy[i]);
+  }
+  for (index_t o = 0; o < p.n_out; ++o) {
+    const T* d = contiguous_column(p.d_y + o, p.ldd, p.rows, d_copy);
+    for (index_t i = 0; i < p.n_in; ++i) {
+      T* to = p.d_weight + o * p.ldw + i;
+      const T sum = lane_dot(x[i], d, p.rows);
+      *to = p.add ? *to + sum : sum;
+    }
+    if (p.d_bias != nullptr) {
+      const T sum = lane_dot<T>(d, nullptr, p.rows);
+      p.d_bias[o] = p.add ? p.d_bias[o] + sum : sum;
+    }
+  }
+}
+
+template <class T>
+void column_sums(const T* x, index_t ldx, index_t rows, index_t cols, T* sums, Start start,
+                 Finish finish) noexcept {
+  using S = Simd<T>;
+  constexpr int kVecs = 4;
+  for (index_t j = 0; j < cols; j += kVecs * S::kWidth) {
+    typename S::P first[kVecs];
+    typename S::V acc[kVecs];
+    unroll<kVecs>([&](auto v) __attribute__((always_inline)) {
+      index_t n = cols - j - v * S::kWidth;
+      n = n < 0 ? 0 : (n > S::kWidth ? S::kWidth : n);
+      first[v] = S::prefix(n);
+      acc[v] = start == Start::kResume ? S::load(sums + j + v * S::kWidth, first[v]) : S::zero();
+    });
+    for (index_t r = 0; r < rows; ++r) {
+      const T* row = x + r * ldx + j;
+      unroll<kVecs>([&](auto v) __attribute__((always_inline)) {
+        acc[v] = S::add(acc[v], S::load(row + v * S::kWidth, first[v]));
+      });
+    }
+    unroll<kVecs>([&](auto v) __attribute__((always_inline)) {
+      T* to = sums + j + v * S::kWidth;
+      if (finish == Finish::kAdd) acc[v] = S::add(S::load(to, first[v]), acc[v]);
+      S::store(to, first[v], acc[v]);
+    });
+  }
+}
+
+template <class T>
+double sum_f64(const T* x, index_t n) noexcept {
+  constexpr index_t kStep = kLanes<double>;
+  Lanes<double> acc = Lanes<double>::zero();
+  for (index_t i = 0; i < n; i += kStep) {
+    double wide[kStep];
+    if (n - i >= kStep) {
+      for (index_t j = 0; j < kStep; ++j) wide[j] = static_cast<double>(x[i + j]);
+    } else {
+      for (index_t j = 0; j < kStep; ++j) wide[j] = i + j < n ? static_cast<double>(x[i + j]) : 0.0;
+    }
+    acc = add(acc, Lanes<double>::load(wide));
+  }
+  return tree_sum(acc);
+}
+
+template <class T>
+void add_into(const T* from, T* to, index_t n) noexcept {
+  using S = Simd<T>;
+  index_t i = 0;
+  for (; i + S::kWidth <= n; i += S::kWidth) {
+    S::store(to + i, S::add(S::load(to + i), S::load(from + i)));
+  }
+  for (; i < n; ++i) to[i] = to[i] + from[i];
+}
+
+/// x - x is +0 for a finite x and NaN for the others.
+template <class T>
+bool all_finite(const T* x, index_t n) noexcept {
+  using S = Simd<T>;
+  index_t i = 0;
+  for (; i + S::kWidth <= n; i += S::kWidth) {
+    const auto v = S::load(x + i);
+    const auto zero = S::sub(v, v);
+    if (S::any(S::unordered(zero, zero))) return false;
+  }
+  for (; i < n; ++i) {
+    if (!(x[i] - x[i] == T(0))) return false;
+  }
+  return true;
+}
+
+template <class T>
+constexpr void fill_sums(Kernels<T>& table) {
+  table.narrow_forward = &narrow_forward<T>;
+  table.small_gradient = &small_gradient<T>;
+  table.column_sums = &column_sums<T>;
+  table.sum_f64 = &sum_f64<T>;
+  table.add = &add_into<T>;
+  table.all_finite = &all_finite<T>;
+}
+
+}  // namespace
+}  // namespace schuss
