@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: MIT
+#ifdef __FAST_MATH__
+#error "kernels must be compiled without -ffast-math: every bit is part of the contract"
+#endif
+
+#include "kernels/isa/vec_scalar.hpp"
+
+// The bodies are written against the vocabulary above.
+#include "kernels/body/table.inl"
+
+namespace schuss {
+
+extern const KernelSet kScalarKernels;
+constinit const KernelSet kScalarKernels = make_kernel_set("scalar");
+
+}  // namespace schuss
