@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: MIT
+/// A loss as the user asked for it, and its reduction.
+#pragma once
+
+#include <vector>
+
+#include "base/aligned_buffer.hpp"
+#include "kernels/kernels.hpp"
+
+namespace schuss {
+
+enum class Reduction : std::uint8_t { kNone, kMean, kSum };
+
+/// What `nn.<Loss>(...)` was given; checked by whoever builds it.
+struct LossSpec {
+  LossKind kind = LossKind::kMSE;
+  Reduction reduction = Reduction::kMean;
+  double a = 1.0;  // delta of Huber, beta of SmoothL1
+  double label_smoothing = 0.0;
+  std::int64_t ignore_index = -100;
+  std::vector<double> weight;      // empty: none
+  std::vector<double> pos_weight;  // empty: none
+};
+
+/// A loss bound to a dtype and a number of columns: weights rounded to T once.
+template <class T>
+class BoundLoss {
+ public:
+  BoundLoss(const LossSpec& spec, index_t cols);
+
+  const LossSpec& spec() const { return spec_; }
+  bool by_labels() const { return takes_labels(spec_.kind); }
+  /// The divisor of the mean depends on the labels (class weights, ignored rows), not only on how
+  /// many rows there are.
+  bool divisor_needs_labels() const { return by_labels() && spec_.reduction == Reduction::kMean; }
+  /// Adds the weights of the rows that count, in row order; `counted` gets their number.
+  void add_label_weights(const std::int64_t* labels, index_t n, double* sum,
+                         index_t* counted) const;
+  /// What the sum of row losses is divided by. label_weights: from `add_label_weights` over the
+  /// whole batch (unused unless divisor_needs_labels()).
+  double divisor(index_t rows, double label_weights) const;
+  /// A block with every option filled in; the caller adds pointers, sizes and scale.
+  LossBlock<T> block() const;
+  void run(const LossBlock<T>& block) const;
+
+ private:
+  LossSpec spec_;
+  index_t cols_ = 0;
+  AlignedBuffer<T> weight_;
+  AlignedBuffer<T> pos_weight_;
+};
+
+extern template class BoundLoss<float>;
+extern template class BoundLoss<double>;
+
+}  // namespace schuss

@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: MIT
+#include "nn/workspace.hpp"
+
+#include <cstring>
+
+#include "kernels/dispatch.hpp"
+
+namespace schuss {
+namespace {
+
+/// Weights up to this size stay in L1, where reading them in place costs nothing.
+constexpr index_t kPackBytes = 16 * 1024;
+/// Fewer rows than this do not pay for packing.
+constexpr index_t kPackRows = 12;
+
+/// The activation is applied as the dense layer's results are stored.
+bool fused_relu(const Stage& stage) {
+  return stage.dense() && stage.activation == Activation::kReLU;
+}
+
+}  // namespace
+
+template <class T>
+Workspace<T>::Workspace(const Network& network, index_t n_in, index_t rows, Mode mode)
+    : stages_(network.stages().size()), n_in_(n_in), rows_(rows) {
+  const Kernels<T>& k = kernels<T>();
+  const bool training = mode == Mode::kTraining;
+  index_t width = n_in;
+  for (std::size_t s = 0; s < stages_.size(); ++s) {
+    const Stage& stage = network.stages()[s];
+    StageBuffers& buffers = stages_[s];
+    if (stage.dense()) width = stage.n_out;
+    buffers.width = width;
+    const index_t ld = workspace_ld<T>(width);
+    if (training || s < 2) {
+      buffers.memory_y = AlignedBuffer<T>(rows * ld);
+      buffers.y = {buffers.memory_y.data(), ld};
+    }
+    buffers.z = buffers.y;
+    if (training) {
+      if (stage.keeps_input()) {
+        buffers.memory_z = AlignedBuffer<T>(rows * ld);
+        buffers.z = {buffers.memory_z.data(), ld};
+      }
+      buffers.memory_d = AlignedBuffer<T>(rows * ld);
+      buffers.d = {buffers.memory_d.data(), ld};
+    }
+    if (!stage.dense() || stage.narrow()) continue;
+    if (stage.n_in * stage.n_out * static_cast<index_t>(sizeof(T)) > kPackBytes &&
+        rows >= kPackRows) {
+      buffers.packed_forward = AlignedBuffer<T>(k.packed_size(stage.n_in, stage.n_out));
+    }
+    if (training) {
+      buffers.packed_backward = AlignedBuffer<T>(k.packed_size(stage.n_out, stage.n_in));
+    }
+  }
+  if (training) return;
+  // Inference: stages take turns in two buffers, each as wide as its widest user.
+  for (std::size_t turn = 0; turn < 2 && turn < stages_.size(); ++turn) {
+    index_t widest = 0;
+    for (std::size_t s = turn; s < stages_.size(); s += 2) {
+      const index_t ld = workspace_ld<T>(stages_[s].width);
+      widest = ld > widest ? ld : widest;
+    }
+    stages_[turn].memory_y = AlignedBuffer<T>(rows * widest);
+    for (std::size_t s = turn; s < stages_.size(); s += 2) {
+      stages_[s].y = {stages_[turn].memory_y.data(), workspace_ld<T>(stages_[s].width)};
+      stages_[s].z = stages_[s].y;
+    }
+  }
+}
+
+template <class T>
+void Workspace<T>::pack_forward(const Network& network, index_t for_rows) {
+  for (std::size_t s = 0; s < stages_.size(); ++s) {
+    StageBuffers& buffers = stages_[s];
+    buffers.use_packed = !buffers.packed_forward.empty() && for_rows >= kPackRows;
+    if (!buffers.use_packed) continue;
+    const Stage& stage = network.stages()[s];
+    kernels<T>().pack(stage.weight->ptr<T>(), stage.weight->layout.ld, 1, stage.n_in, stage.n_out,
+                      buffers.packed_forward.data());
+  }
+}
+
+template <class T>
+void Workspace<T>::pack_backward(const Network& network, std::size_t lowest) {
+  for (std::size_t s = lowest + 1; s < stages_.size(); ++s) {
+    const Stage& stage = network.stages()[s];
+    if (!stage.dense() || stage.narrow()) continue;
+    kernels<T>().pack(stage.weight->ptr<T>(), 1, stage.weight->layout.ld, stage.n_out, stage.n_in,
+                      stages_[s].packed_backward.data());
+  }
+}
+
+template <class T>
+void Workspace<T>::dense_forward(const Stage& stage, StageBuffers& buffers, Block<const T> in,
+                                 index_t first, index_t count) {
+  const T* bias = stage.bias == nullptr ? nullptr : stage.bias->ptr<T>();
+  if (stage.narrow()) {
+    NarrowForward<T> p;
+    p.x = in.row(first);
+    p.ldx = in.ld;
+    p.weight = stage.weight->ptr<T>();
+    p.ldw = stage.weight->layout.ld;
+    p.bias = bias;
+    p.y = buffers.z.row(first);
+    p.ldy = buffers.z.ld;
+    p.rows = count;
+    p.n_in = stage.n_in;
+    p.n_out = stage.n_out;
+    p.relu = fused_relu(stage);
+    return kernels<T>().narrow_forward(p);
+  }
+  Product<T> p;
+  p.a = in.row(first);
+  p.a_row = in.ld;
+  p.a_depth = 1;
+  p.packed = buffers.use_packed;
+  p.b = p.packed ? buffers.packed_forward.data() : stage.weight->ptr<T>();
+  p.ldb = stage.weight->layout.ld;
+  p.c = buffers.z.row(first);
+  p.ldc = buffers.z.ld;
+  p.m = count;
+  p.n = stage.n_out;
+  p.k = stage.n_in;
+  p.start = bias == nullptr ? Start::kZero : Start::kBias;
+  p.bias = bias;
+  p.finish = fused_relu(stage) ? Finish::kReLU : Finish::kStore;
+  kernels<T>().product(p);
+}
+
+template <class T>
+void Workspace<T>::forward(const Network& network, Block<const T> x, index_t first,
+                           index_t count) {
+  for (std::size_t s = 0; s < stages_.size(); ++s) {
+    const Stage& stage = network.stages()[s];
+    StageBuffers& buffers = stages_[s];
+    Block<const T> in = input_of(s, x);
+    if (stage.dense()) {
+      dense_forward(stage, buffers, in, first, count);
+      if (stage.activation == Activation::kIdentity || fused_relu(stage)) continue;
+      in = {buffers.z.data, buffers.z.ld};
+    }
+    const auto run = kernels<T>().activation[static_cast<int>(stage.activation)];
+    run(in.row(first), in.ld, buffers.y.row(first), buffers.y.ld, count, buffers.width,
+        stage.options);
+  }
+}
+
+template <class T>
+void Workspace<T>::dense_backward(const Stage& stage, const StageBuffers& buffers, index_t first,
+                                  index_t count, Block<T> d_in, const Stage* below,
+                                  const StageBuffers* below_buffers) {
+  Product<T> p;
+  p.a = buffers.d.row(first);
+  p.a_row = buffers.d.ld;
+  p.a_depth = 1;
+  p.packed = !stage.narrow();
+  p.b = p.packed ? buffers.packed_backward.data() : stage.weight->ptr<T>();
+  p.ldb = stage.weight->layout.ld;
+  p.c = d_in.row(first);
+  p.ldc = d_in.ld;
+  p.m = count;
+  p.n = stage.n_in;
+  p.k = stage.n_out;
+  if (below != nullptr && below->activation == Activation::kReLU) {
+    p.finish = Finish::kReLUMask;
+    p.gate = below_buffers->y.row(first);
+    p.ldgate = below_buffers->y.ld;
+  }
+  kernels<T>().product(p);
+}
+
+template <class T>
+void Workspace<T>::backward(const Network& network, Block<const T> x, index_t first,
+                            index_t count, std::size_t lowest, Block<T>* d_x) {
+  bool through_activation = false;  // the product above masked this stage's ReLU already
+  for (std::size_t s = stages_.size(); s-- > 0;) {
+    const Stage& stage = network.stages()[s];
+    StageBuffers& buffers = stages_[s];
+    if (!through_activation && stage.activation != Activation::kIdentity) {
+      const Block<const T> in = stage.dense() ? Block<const T>{buffers.z.data, buffers.z.ld}
+                                              : input_of(s, x);
+      const auto run = kernels<T>().activation_backward[static_cast<int>(stage.activation)];
+      run(in.row(first), in.ld, buffers.y.row(first), buffers.y.ld, buffers.d.row(first),
+          buffers.d.ld, count, buffers.width, stage.options);
+    }
+    through_activation = false;
+    const bool to_x = s == 0 && d_x != nullptr;
+    if (!to_x && (s == 0 || s <= lowest)) return;
+    const Block<T> d_in = to_x ? *d_x : stages_[s - 1].d;
+    if (stage.dense()) {
+      const Stage* below = to_x ? nullptr : &network.stages()[s - 1];
+      dense_backward(stage, buffers, first, count, d_in, below,
+                     to_x ? nullptr : &stages_[s - 1]);
+      through_activation = below != nullptr && below->activation == Activation::kReLU;
+    } else {
+      for (index_t r = first; r < first + count; ++r) {
+        std::memcpy(d_in.row(r), buffers.d.row(r),
+                    static_cast<std::size_t>(buffers.width) * sizeof(T));
+      }
+    }
+  }
+}
+
+template <class T>
+void Workspace<T>::gradients(const Network& network, Block<const T> x, index_t first,
+                             index_t count, const GradientMap& map, T* arena, Finish finish) {
+  const Kernels<T>& k = kernels<T>();
+  for (std::size_t s = stages_.size(); s-- > map.lowest;) {
+    const GradientMap::Slot slot = map.slots[s];
+    const Stage& stage = network.stages()[s];
+    const Block<T> d = stages_[s].d;
+    const Block<const T> in = input_of(s, x);
+    T* d_weight = slot.weight == GradientMap::kNone ? nullptr : arena + slot.weight;
+    T* d_bias = slot.bias == GradientMap::kNone ? nullptr : arena + slot.bias;
+    if (d_weight == nullptr && d_bias == nullptr) continue;
+    const bool lanes = stage.small() && d_weight != nullptr;
+    if (stage.narrow() && (lanes || d_bias != nullptr)) {
+      SmallGradient<T> p;
+      p.x = in.row(first);
+      p.ldx = in.ld;
+      p.d_y = d.row(first);
+      p.ldd = d.ld;
+      p.rows = count;
+      p.n_in = lanes ? stage.n_in : 0;
+      p.n_out = stage.n_out;
+      p.d_weight = d_weight;
+      p.ldw = stage.weight->layout.ld;
+      p.d_bias = d_bias;
+      p.add = finish == Finish::kAdd;
+      k.small_gradient(p);
+    } else if (d_bias != nullptr) {
+      k.column_sums(d.row(first), d.ld, count, stage.n_out, d_bias, Start::kZero, finish);
+    }
+    if (d_weight == nullptr || lanes) continue;
+    Product<T> p;  // wide: d_weight[i,o] = sum x[r,i] d[r,o]; narrow: the transpose of that
+    const T* in_rows = in.row(first);
+    const T* d_rows = d.row(first);
+    p.a = stage.narrow() ? d_rows : in_rows;
+    p.a_depth = stage.narrow() ? d.ld : in.ld;
+    p.a_row = 1;
+    p.b = stage.narrow() ? in_rows : d_rows;
+    p.ldb = stage.narrow() ? in.ld : d.ld;
+    p.c = d_weight;
+    p.ldc = stage.weight->layout.ld;
+    p.m = stage.narrow() ? stage.n_out : stage.n_in;
+    p.n = stage.narrow() ? stage.n_in : stage.n_out;
+    p.k = count;
+    p.finish = finish;
+    k.product(p);
+  }
+}
+
+template class Workspace<float>;
+template class Workspace<double>;
+
+}  // namespace schuss

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: MIT
+/// The buffers of a network for a number of rows, and the passes over them.
+#pragma once
+
+#include <vector>
+
+#include "base/aligned_buffer.hpp"
+#include "nn/gradients.hpp"
+#include "nn/network.hpp"
+
+namespace schuss {
+
+/// A row-major block: element (r, c) at data[r*ld + c].
+template <class T>
+struct Block {
+  T* data = nullptr;
+  index_t ld = 0;
+
+  T* row(index_t r) const { return data + r * ld; }
+};
+
+/// Leading dimension of a workspace of `width` columns: whole cache lines, and never a multiple of
+/// 1 KiB, which would put every row into the same few sets of the L1 cache. One column is dense.
+template <class T>
+constexpr index_t workspace_ld(index_t width) {
+  if (width == 1) return 1;
+  const index_t ld = padded<T>(width);
+  return ld * static_cast<index_t>(sizeof(T)) % 1024 == 0 ? ld + kAlignElements<T> : ld;
+}
+
+enum class Mode : std::uint8_t { kInference, kTraining };
+
+/// Activations and their gradients for up to `rows` rows, and packed weights. Row r of every buffer
+/// belongs to row r of the input block. Passes over disjoint rows may run at the same time once the
+/// weights are packed. Nothing here allocates after construction.
+template <class T>
+class Workspace {
+ public:
+  /// In inference mode only two stages' outputs are held at a time.
+  Workspace(const Network& network, index_t n_in, index_t rows, Mode mode);
+
+  index_t rows() const { return rows_; }
+  index_t n_in() const { return n_in_; }
+
+  /// Copies the weights into the order the products read them in. Call after each change of a
+  /// weight; `for_rows` is how many rows will use it (few rows: the copy does not pay).
+  void pack_forward(const Network& network, index_t for_rows);
+  /// The same for the gradient's way back, stages `lowest`+1 and up.
+  void pack_backward(const Network& network, std::size_t lowest);
+
+  /// Runs all stages over rows first..first+count of `x` (which holds row 0).
+  void forward(const Network& network, Block<const T> x, index_t first, index_t count);
+
+  Block<T> output() { return stages_.back().y; }
+  /// Where the caller puts the gradient with respect to the output before `backward`.
+  Block<T> d_output() { return stages_.back().d; }
+
+  /// From d_output back to the first stage that needs it, `lowest`; leaves in each stage's buffer
+  /// the gradient before its activation. d_x: null, or the gradient with respect to x.
+  void backward(const Network& network, Block<const T> x, index_t first, index_t count,
+                std::size_t lowest, Block<T>* d_x);
+
+  /// Weight and bias gradients of every wanted stage from rows first..first+count (at most
+  /// kChunkRows, one link of the tree) into `arena`, stored or added.
+  void gradients(const Network& network, Block<const T> x, index_t first, index_t count,
+                 const GradientMap& map, T* arena, Finish finish);
+
+ private:
+  struct StageBuffers {
+    AlignedBuffer<T> memory_z;
+    AlignedBuffer<T> memory_y;
+    AlignedBuffer<T> memory_d;
+    AlignedBuffer<T> packed_forward;
+    AlignedBuffer<T> packed_backward;
+    bool use_packed = false;
+    Block<T> z;  // before the activation; equal to y when the activation runs in place
+    Block<T> y;
+    Block<T> d;
+    index_t width = 0;
+  };
+
+  Block<const T> input_of(std::size_t s, Block<const T> x) const {
+    if (s == 0) return x;
+    return {stages_[s - 1].y.data, stages_[s - 1].y.ld};
+  }
+  void dense_forward(const Stage& stage, StageBuffers& buffers, Block<const T> in, index_t first,
+                     index_t count);
+  void dense_backward(const Stage& stage, const StageBuffers& buffers, index_t first,
+                      index_t count, Block<T> d_in, const Stage* below,
+                      const StageBuffers* below_buffers);
+
+  std::vector<StageBuffers> stages_;
+  index_t n_in_ = 0;
+  index_t rows_ = 0;
+};
+
+extern template class Workspace<float>;
+extern template class Workspace<double>;
+
+}  // namespace schuss

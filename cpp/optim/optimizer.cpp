@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: MIT
+#include "optim/optimizer.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <string>
+#include <unordered_set>
+
+#include "base/scalar_math.hpp"
+#include "kernels/dispatch.hpp"
+
+namespace schuss {
+namespace {
+
+void require_number(bool good, const char* name, double value, const char* expected) {
+  if (good) return;
+  std::string text = std::to_string(value);
+  throw ValueError(std::string(name) + ": got " + text + "; expected " + expected);
+}
+
+void require_at_least_zero(const char* name, double value) {
+  require_number(value >= 0.0 && std::isfinite(value), name, value, "a finite number, 0 or more");
+}
+
+AlignedBuffer<std::byte> state_like(const Parameter& parameter) {
+  return AlignedBuffer<std::byte>(parameter.layout.extent() * item_bytes(parameter.dtype));
+}
+
+template <class T>
+T* as(AlignedBuffer<std::byte>& buffer) {
+  return reinterpret_cast<T*>(buffer.data());
+}
+
+}  // namespace
+
+void Optimizer::check_options(const GroupOptions& o) const {
+  require_at_least_zero("lr", o.lr);
+  require_at_least_zero("weight_decay", o.weight_decay);
+  if (method_ == Method::kSGD) {
+    require_at_least_zero("momentum", o.momentum);
+    require_number(std::isfinite(o.dampening), "dampening", o.dampening, "a finite number");
+    require(!o.nesterov || (o.momentum > 0.0 && o.dampening == 0.0),
+            "nesterov: needs momentum > 0 and dampening = 0");
+    return;
+  }
+  require_number(o.beta1 >= 0.0 && o.beta1 < 1.0, "betas[0]", o.beta1, "a number in [0, 1)");
+  require_number(o.beta2 >= 0.0 && o.beta2 < 1.0, "betas[1]", o.beta2, "a number in [0, 1)");
+  require_at_least_zero("eps", o.eps);
+}
+
+void Optimizer::add_group(const std::vector<ParameterPtr>& parameters,
+                          const GroupOptions& options) {
+  check_options(options);
+  require(!parameters.empty(), "params: got no parameters; expected at least one");
+  std::unordered_set<const Parameter*> seen;
+  for (const Slot& slot : slots_) seen.insert(slot.parameter.get());
+  for (const ParameterPtr& parameter : parameters) {
+    require(seen.insert(parameter.get()).second,
+            "params: a parameter appears more than once; give each parameter to one group, once");
+  }
+  for (const ParameterPtr& parameter : parameters) {
+    slots_.push_back({parameter, groups_.size(), {}});
+  }
+  groups_.push_back(options);
+  constants_.resize(slots_.size());
+}
+
+void Optimizer::set_options(std::size_t group, const GroupOptions& options) {
+  check_options(options);
+  groups_.at(group) = options;
+}
+
+index_t Optimizer::find(const Parameter& parameter) const {
+  for (std::size_t i = 0; i < slots_.size(); ++i) {
+    if (slots_[i].parameter.get() == &parameter) return static_cast<index_t>(i);
+  }
+  return -1;
+}
+
+void Optimizer::reserve_state() {
+  for (Slot& slot : slots_) {
+    const GroupOptions& o = groups_[slot.group];
+    const bool adam = method_ != Method::kSGD;
+    ParameterState& state = slot.state;
+    const bool needs_first = adam || o.momentum != 0.0;
+    if (needs_first && state.first.empty()) state.first = state_like(*slot.parameter);
+    if (adam && state.second.empty()) state.second = state_like(*slot.parameter);
+    if (adam && o.amsgrad && state.largest.empty()) state.largest = state_like(*slot.parameter);
+  }
+}
+
+void Optimizer::begin(std::size_t index) {
+  Slot& slot = slots_[index];
+  const GroupOptions& o = groups_[slot.group];
+  ParameterState& state = slot.state;
+  ++state.step;
+  if (method_ == Method::kSGD) {
+    constants_[index].sgd = {o.lr,       o.momentum, o.dampening,    o.weight_decay,
+                             o.nesterov, o.maximize, !state.started};
+    if (o.momentum != 0.0) state.started = true;
+    return;
+  }
+  const auto t = static_cast<std::uint64_t>(state.step);
+  AdamStep& step = constants_[index].adam;
+  step.lr = o.lr;
+  step.beta1 = o.beta1;
+  step.beta2 = o.beta2;
+  step.eps = o.eps;
+  step.weight_decay = o.weight_decay;
+  step.bias1 = 1.0 - exact_pow_int(o.beta1, t);
+  step.sqrt_bias2 = std::sqrt(1.0 - exact_pow_int(o.beta2, t));
+  step.amsgrad = o.amsgrad;
+  step.maximize = o.maximize;
+  step.decoupled = method_ == Method::kAdamW;
+}
+
+template <class T>
+void Optimizer::apply(std::size_t index, const T* gradient, index_t first, index_t count) {
+  Slot& slot = slots_[index];
+  ParameterState& state = slot.state;
+  T* p = slot.parameter->ptr<T>() + first;
+  T* one = state.first.empty() ? nullptr : as<T>(state.first) + first;
+  if (method_ == Method::kSGD) {
+    kernels<T>().sgd(p, gradient, one, count, constants_[index].sgd);
+    return;
+  }
+  T* largest = state.largest.empty() ? nullptr : as<T>(state.largest) + first;
+  kernels<T>().adam(p, gradient, one, as<T>(state.second) + first, largest, count,
+                    constants_[index].adam);
+}
+
+template void Optimizer::apply<float>(std::size_t, const float*, index_t, index_t);
+template void Optimizer::apply<double>(std::size_t, const double*, index_t, index_t);
+
+void Optimizer::step() {
+  const BusyGuard guard(busy_, "the optimizer");
+  reserve_state();
+  for (std::size_t i = 0; i < slots_.size(); ++i) {
+    Parameter& parameter = *slots_[i].parameter;
+    if (!parameter.requires_grad || parameter.grad == nullptr) continue;
+    begin(i);
+    dispatch_dtype(parameter.dtype, [&]<class T>() {
+      apply<T>(i, parameter.grad_data<T>(), 0, parameter.layout.extent());
+    });
+    ++parameter.storage->version;
+  }
+}
+
+void Optimizer::zero_grad(bool set_to_none) {
+  for (Slot& slot : slots_) {
+    Parameter& parameter = *slot.parameter;
+    if (parameter.grad == nullptr) continue;
+    if (set_to_none) {
+      parameter.grad = nullptr;
+    } else {
+      std::memset(parameter.grad->data, 0,
+                  static_cast<std::size_t>(parameter.layout.extent() *
+                                           item_bytes(parameter.dtype)));
+    }
+  }
+}
+
+}  // namespace schuss
