@@ -81,27 +81,33 @@ using TensorPtr = std::shared_ptr<Tensor>;
 /// A new contiguous tensor; the elements are zero.
 TensorPtr make_tensor(DType dtype, const Dims& shape);
 
-/// An operation that made a tensor. `backward` gets the gradient of what it made (same shape,
-/// contiguous), and hands gradients on to its inputs through `accumulate`.
+/// A view of another tensor's elements with another shape (both contiguous), outside any graph.
+TensorPtr make_view(const Tensor& tensor, const Dims& shape);
+
+/// to[...] = tensor[...] in row-major order; `to` has count() elements of its dtype.
+void copy_contiguous(const Tensor& tensor, void* to);
+
+/// An operation that made a tensor.
 class Node {
  public:
   virtual ~Node() = default;
-  virtual const char* name() const = 0;
-  /// May be called again only when `retain` was true.
-  virtual void backward(const Tensor& d_output, bool retain) = 0;
   /// Throws StateError when a tensor that backward needs was changed since, or was freed.
-  virtual void check(bool will_retain) const = 0;
+  virtual void check() const = 0;
+  /// `d_output`: the gradient of what this node made, same shape and dtype, contiguous. Fills
+  /// `d_inputs` (contiguous; null where an input needs none) and adds to parameters' gradients.
+  /// Without `retain` it frees what the forward pass saved.
+  virtual void backward(const Tensor& d_output, bool retain) = 0;
 
-  std::vector<TensorPtr> inputs;     // tensors this node hands gradients to; null: not needed
-  std::vector<TensorPtr> d_inputs;   // filled by backward, one for each of `inputs`
+  std::vector<TensorPtr> inputs;  // what backward hands gradients to; null: nothing
+  std::vector<TensorPtr> d_inputs;
 };
 
-/// Back-propagates from `root` with gradient `d_root` (null: 1 for a scalar) to every leaf that
-/// requires a gradient: a first gradient is stored, later ones are added. Iterative: no recursion,
-/// so a graph may be deep. Everything is checked before anything changes.
+/// Back-propagates from `root` with gradient `d_root` (null: 1, for a single element) to every leaf
+/// that requires a gradient. Iterative, so a graph may be deep. Everything is checked before
+/// anything changes. Throws StateError when `root` has no history or part of it was freed.
 void run_backward(const TensorPtr& root, const TensorPtr& d_root, bool retain_graph);
 
-/// leaf.grad = d, or leaf.grad + d.
-void accumulate_grad(Tensor& leaf, const TensorPtr& d);
+/// leaf.grad = d, or leaf.grad + d in place; d is contiguous.
+void accumulate_grad(Tensor& leaf, const Tensor& d);
 
 }  // namespace schuss
