@@ -41,17 +41,28 @@ std::string shape_text(const py::ssize_t* shape, py::ssize_t ndim) {
 
 std::string shape_text(const py::array& array) { return shape_text(array.shape(), array.ndim()); }
 
+std::string length_text(index_t length, const char* any) {
+  return length < 0 ? std::string(any) : std::to_string(length);
+}
+
 /// "(n, 784)", with n or k where any number will do.
 std::string expected_text(index_t rows, index_t cols) {
-  return "(" + (rows < 0 ? std::string("n") : std::to_string(rows)) + ", " +
-         (cols < 0 ? std::string("k") : std::to_string(cols)) + ")";
+  std::string text = "(";
+  text += length_text(rows, "n");
+  text += ", ";
+  text += length_text(cols, "k");
+  text += ")";
+  return text;
 }
 
 std::string vector_text(index_t rows) {
-  return "(" + (rows < 0 ? std::string("n") : std::to_string(rows)) + ",)";
+  std::string text = "(";
+  text += length_text(rows, "n");
+  text += ",)";
+  return text;
 }
 
-/// The shortest text that reads back as the same number would be Python's; this is for messages.
+/// Nine digits tell any float32 from the next, which is enough for a message.
 std::string number_text(double value) {
   std::array<char, 32> text{};
   std::snprintf(text.data(), text.size(), "%.9g", value);
