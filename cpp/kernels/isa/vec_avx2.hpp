@@ -27,6 +27,10 @@ inline __m256i first_lanes_epi64(std::ptrdiff_t n) {
   return _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), lane);
 }
 
+/// a < b ? b : a, a lane each.
+inline __m128 larger(__m128 a, __m128 b) { return _mm_blendv_ps(a, b, _mm_cmplt_ps(a, b)); }
+inline __m128d larger(__m128d a, __m128d b) { return _mm_blendv_pd(a, b, _mm_cmplt_pd(a, b)); }
+
 template <>
 struct Simd<float> {
   using Scalar = float;
@@ -86,6 +90,12 @@ struct Simd<float> {
     const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
     return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
   }
+
+  static float greatest(V a) {
+    const __m128 four = larger(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    const __m128 two = larger(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(larger(two, _mm_movehdup_ps(two)));
+  }
 };
 
 template <>
@@ -142,6 +152,11 @@ struct Simd<double> {
   static double tree(V a) {
     const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(a), _mm256_extractf128_pd(a, 1));
     return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
+  }
+
+  static double greatest(V a) {
+    const __m128d two = larger(_mm256_castpd256_pd128(a), _mm256_extractf128_pd(a, 1));
+    return _mm_cvtsd_f64(larger(two, _mm_unpackhi_pd(two, two)));
   }
 };
 

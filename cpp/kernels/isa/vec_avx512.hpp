@@ -28,6 +28,10 @@ inline __m256 upper_half(__m512 a) {
   return _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(a), 1));
 }
 
+/// a < b ? b : a, a lane each.
+inline __m128 larger(__m128 a, __m128 b) { return _mm_blendv_ps(a, b, _mm_cmplt_ps(a, b)); }
+inline __m128d larger(__m128d a, __m128d b) { return _mm_blendv_pd(a, b, _mm_cmplt_pd(a, b)); }
+
 template <>
 struct Simd<float> {
   using Scalar = float;
@@ -89,6 +93,15 @@ struct Simd<float> {
     const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
     return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
   }
+
+  static float greatest(V a) {
+    const __m256 low = _mm512_castps512_ps256(a);
+    const __m256 high = upper_half(a);
+    const __m256 eight = _mm256_blendv_ps(low, high, _mm256_cmp_ps(low, high, _CMP_LT_OQ));
+    const __m128 four = larger(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    const __m128 two = larger(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(larger(two, _mm_movehdup_ps(two)));
+  }
 };
 
 template <>
@@ -146,6 +159,14 @@ struct Simd<double> {
     const __m256d four = _mm256_add_pd(_mm512_castpd512_pd256(a), _mm512_extractf64x4_pd(a, 1));
     const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
     return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
+  }
+
+  static double greatest(V a) {
+    const __m256d low = _mm512_castpd512_pd256(a);
+    const __m256d high = _mm512_extractf64x4_pd(a, 1);
+    const __m256d four = _mm256_blendv_pd(low, high, _mm256_cmp_pd(low, high, _CMP_LT_OQ));
+    const __m128d two = larger(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
+    return _mm_cvtsd_f64(larger(two, _mm_unpackhi_pd(two, two)));
   }
 };
 

@@ -95,6 +95,15 @@ struct Simd<float> {
     const float32x2_t two = vadd_f32(vget_low_f32(a), vget_high_f32(a));
     return vget_lane_f32(two, 0) + vget_lane_f32(two, 1);
   }
+
+  static float greatest(V a) {
+    const float32x2_t low = vget_low_f32(a);
+    const float32x2_t high = vget_high_f32(a);
+    const float32x2_t two = vbsl_f32(vclt_f32(low, high), high, low);
+    const float first = vget_lane_f32(two, 0);
+    const float second = vget_lane_f32(two, 1);
+    return first < second ? second : first;
+  }
 };
 
 template <>
@@ -164,6 +173,12 @@ struct Simd<double> {
 
   /// The two lanes of one register, added.
   static double tree(V a) { return vgetq_lane_f64(a, 0) + vgetq_lane_f64(a, 1); }
+
+  static double greatest(V a) {
+    const double first = vgetq_lane_f64(a, 0);
+    const double second = vgetq_lane_f64(a, 1);
+    return first < second ? second : first;
+  }
 };
 
 /// Four floats to two registers of doubles (exact), low half first.

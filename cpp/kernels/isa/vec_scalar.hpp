@@ -80,6 +80,7 @@ struct Simd<float> {
   static V from_int(I a) { return static_cast<float>(static_cast<std::int32_t>(a)); }
 
   static float tree(V a) { return a; }
+  static float greatest(V a) { return a; }
 };
 
 template <>
@@ -143,6 +144,7 @@ struct Simd<double> {
   static I shift_right(I a) { return a >> kBits; }
 
   static double tree(V a) { return a; }
+  static double greatest(V a) { return a; }
 };
 
 /// A float to a double (exact).
