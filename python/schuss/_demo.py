@@ -209,7 +209,8 @@ def draw(file: Path, cars: Regression, reader: Digits) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12.0, 4.2), layout="constrained")
-    left, middle, right = figure.subfigures(1, 3)
+    thirds: Any = figure.subfigures(1, 3)
+    left, middle, right = thirds
     right_first = np.argsort(reader.prediction == reader.target, kind="stable")
     for axes, row in zip(left.subplots(4, 6).flat, right_first, strict=False):
         read, label = int(reader.prediction[row]), int(reader.target[row])
@@ -221,12 +222,13 @@ def draw(file: Path, cars: Regression, reader: Digits) -> None:
             fontsize=9,
         )
     left.suptitle(f"digits held out: {reader.accuracy:.1%} read rightly")
-    curves = middle.subplots(2, 1)
-    for axes, name, result in zip(
-        curves, ("digits, cross-entropy", "cars, squared error"), (reader, cars), strict=True
+    upper, lower = middle.subplots(2, 1)
+    for axes, name, loss, held_out_loss in (
+        (upper, "digits, cross-entropy", reader.loss, reader.held_out_loss),
+        (lower, "cars, squared error", cars.loss, cars.held_out_loss),
     ):
-        axes.semilogy(range(1, len(result.loss) + 1), result.loss, label="training")
-        axes.semilogy(range(1, len(result.loss) + 1), result.held_out_loss, label="held out")
+        axes.semilogy(range(1, len(loss) + 1), loss, label="training")
+        axes.semilogy(range(1, len(loss) + 1), held_out_loss, label="held out")
         axes.set(xlabel="epoch", title=name)
         axes.legend()
     scatter = right.subplots()
