@@ -37,9 +37,7 @@ struct Elementwise<T, Activation::kReLU> {
   using S = Simd<T>;
   explicit Elementwise(const ActivationOptions&) {}
   Vec<T> forward(Vec<T> x) const { return S::select(S::le(x, S::zero()), S::zero(), x); }
-  Vec<T> backward(Vec<T> y, Vec<T> d) const {
-    return S::select(S::le(y, S::zero()), S::zero(), d);
-  }
+  Vec<T> backward(Vec<T> y, Vec<T> d) const { return S::select(S::le(y, S::zero()), S::zero(), d); }
 };
 
 template <class T>

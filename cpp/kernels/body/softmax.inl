@@ -147,8 +147,7 @@ void log_softmax_backward(const T*, index_t, const T* y, index_t ldy, T* d, inde
     T* d_row = d + r * ldd;
     auto sums = Lanes<T>::zero();
     for_lanes<T>(
-        cols,
-        [&](index_t i, int j) { sums.part[j] = S::add(sums.part[j], S::load(d_row + i)); },
+        cols, [&](index_t i, int j) { sums.part[j] = S::add(sums.part[j], S::load(d_row + i)); },
         [&](index_t i, int j, typename S::P first) {
           sums.part[j] = S::add(sums.part[j], S::load(d_row + i, first));
         });

@@ -77,11 +77,17 @@ struct Simd<float> {
   static I ior(I a, I b) { return _mm256_or_si256(a, b); }
   static I ixor(I a, I b) { return _mm256_xor_si256(a, b); }
   template <int kBits>
-  static I shift_left(I a) { return _mm256_slli_epi32(a, kBits); }
+  static I shift_left(I a) {
+    return _mm256_slli_epi32(a, kBits);
+  }
   template <int kBits>
-  static I shift_right(I a) { return _mm256_srli_epi32(a, kBits); }
+  static I shift_right(I a) {
+    return _mm256_srli_epi32(a, kBits);
+  }
   template <int kBits>
-  static I shift_right_signed(I a) { return _mm256_srai_epi32(a, kBits); }
+  static I shift_right_signed(I a) {
+    return _mm256_srai_epi32(a, kBits);
+  }
   static V from_int(I a) { return _mm256_cvtepi32_ps(a); }
 
   /// The lanes of one register, added in the tree (i, i+4), (i, i+2), (i, i+1).
@@ -144,9 +150,13 @@ struct Simd<double> {
   static I ior(I a, I b) { return _mm256_or_si256(a, b); }
   static I ixor(I a, I b) { return _mm256_xor_si256(a, b); }
   template <int kBits>
-  static I shift_left(I a) { return _mm256_slli_epi64(a, kBits); }
+  static I shift_left(I a) {
+    return _mm256_slli_epi64(a, kBits);
+  }
   template <int kBits>
-  static I shift_right(I a) { return _mm256_srli_epi64(a, kBits); }
+  static I shift_right(I a) {
+    return _mm256_srli_epi64(a, kBits);
+  }
 
   /// The lanes of one register, added in the tree (i, i+2), (i, i+1).
   static double tree(V a) {

@@ -78,18 +78,23 @@ struct Simd<float> {
   static I ior(I a, I b) { return _mm512_or_si512(a, b); }
   static I ixor(I a, I b) { return _mm512_xor_si512(a, b); }
   template <int kBits>
-  static I shift_left(I a) { return _mm512_slli_epi32(a, kBits); }
+  static I shift_left(I a) {
+    return _mm512_slli_epi32(a, kBits);
+  }
   template <int kBits>
-  static I shift_right(I a) { return _mm512_srli_epi32(a, kBits); }
+  static I shift_right(I a) {
+    return _mm512_srli_epi32(a, kBits);
+  }
   template <int kBits>
-  static I shift_right_signed(I a) { return _mm512_srai_epi32(a, kBits); }
+  static I shift_right_signed(I a) {
+    return _mm512_srai_epi32(a, kBits);
+  }
   static V from_int(I a) { return _mm512_cvtepi32_ps(a); }
 
   /// The lanes of one register, added in the tree (i, i+8), (i, i+4), (i, i+2), (i, i+1).
   static float tree(V a) {
     const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(a), upper_half(a));
-    const __m128 four =
-        _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
     const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
     return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
   }
@@ -150,9 +155,13 @@ struct Simd<double> {
   static I ior(I a, I b) { return _mm512_or_si512(a, b); }
   static I ixor(I a, I b) { return _mm512_xor_si512(a, b); }
   template <int kBits>
-  static I shift_left(I a) { return _mm512_slli_epi64(a, kBits); }
+  static I shift_left(I a) {
+    return _mm512_slli_epi64(a, kBits);
+  }
   template <int kBits>
-  static I shift_right(I a) { return _mm512_srli_epi64(a, kBits); }
+  static I shift_right(I a) {
+    return _mm512_srli_epi64(a, kBits);
+  }
 
   /// The lanes of one register, added in the tree (i, i+4), (i, i+2), (i, i+1).
   static double tree(V a) {

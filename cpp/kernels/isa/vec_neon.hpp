@@ -81,9 +81,13 @@ struct Simd<float> {
   static I ior(I a, I b) { return vorrq_u32(a, b); }
   static I ixor(I a, I b) { return veorq_u32(a, b); }
   template <int kBits>
-  static I shift_left(I a) { return vshlq_n_u32(a, kBits); }
+  static I shift_left(I a) {
+    return vshlq_n_u32(a, kBits);
+  }
   template <int kBits>
-  static I shift_right(I a) { return vshrq_n_u32(a, kBits); }
+  static I shift_right(I a) {
+    return vshrq_n_u32(a, kBits);
+  }
   template <int kBits>
   static I shift_right_signed(I a) {
     return vreinterpretq_u32_s32(vshrq_n_s32(vreinterpretq_s32_u32(a), kBits));
@@ -167,9 +171,13 @@ struct Simd<double> {
   static I ior(I a, I b) { return vorrq_u64(a, b); }
   static I ixor(I a, I b) { return veorq_u64(a, b); }
   template <int kBits>
-  static I shift_left(I a) { return vshlq_n_u64(a, kBits); }
+  static I shift_left(I a) {
+    return vshlq_n_u64(a, kBits);
+  }
   template <int kBits>
-  static I shift_right(I a) { return vshrq_n_u64(a, kBits); }
+  static I shift_right(I a) {
+    return vshrq_n_u64(a, kBits);
+  }
 
   /// The two lanes of one register, added.
   static double tree(V a) { return vgetq_lane_f64(a, 0) + vgetq_lane_f64(a, 1); }

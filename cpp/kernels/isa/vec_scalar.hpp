@@ -70,9 +70,13 @@ struct Simd<float> {
   static I ior(I a, I b) { return a | b; }
   static I ixor(I a, I b) { return a ^ b; }
   template <int kBits>
-  static I shift_left(I a) { return a << kBits; }
+  static I shift_left(I a) {
+    return a << kBits;
+  }
   template <int kBits>
-  static I shift_right(I a) { return a >> kBits; }
+  static I shift_right(I a) {
+    return a >> kBits;
+  }
   template <int kBits>
   static I shift_right_signed(I a) {
     return static_cast<I>(static_cast<std::int32_t>(a) >> kBits);
@@ -139,9 +143,13 @@ struct Simd<double> {
   static I ior(I a, I b) { return a | b; }
   static I ixor(I a, I b) { return a ^ b; }
   template <int kBits>
-  static I shift_left(I a) { return a << kBits; }
+  static I shift_left(I a) {
+    return a << kBits;
+  }
   template <int kBits>
-  static I shift_right(I a) { return a >> kBits; }
+  static I shift_right(I a) {
+    return a >> kBits;
+  }
 
   static double tree(V a) { return a; }
   static double greatest(V a) { return a; }
