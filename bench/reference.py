@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from cases import Index, Parameters, Problem
 
 EPS = float(np.finfo(np.float32).eps)
+SURENESS = 8.0  # standard deviations: beyond them lies 1e-15 of a normal distribution
 F64 = npt.NDArray[np.float64]
 
 
@@ -37,53 +38,53 @@ def _output_gradient(output: F64, y: npt.NDArray[np.float32 | np.int64]) -> F64:
 def train_reference(problem: Problem, order: Index) -> Expected:
     """Train one epoch in float64 and derive the tolerance of a float32 run.
 
-    A float32 sum of k products, in any order, is off by at most k * eps * sum |a*b|. A gradient is
-    such a sum over the rows of a batch, of factors that went through the sums of every layer, so
-    its depth is rows + 2 * (all layer inputs and outputs), and `sum |a*b|` is formed here with the
-    same products of absolute values. Differences of steps add up; an update itself rounds once,
-    relative to the parameter. A ReLU whose input lies within its own rounding of zero may switch
-    the other way: then one row's whole contribution is allowed on that step.
+    In whatever order k products are summed, rounding errors are as good as independent, and the
+    sum is off by at most SURENESS * sqrt(k) * eps/2 * (sum of |a*b|), all but surely. A gradient is
+    such a sum over the rows of a batch, of factors that went through the sums of every layer: its
+    k is rows + 2 * (all widths), and `sum |a*b|` is formed here from absolute values. Differences
+    of steps add up; an update itself rounds once, relative to the parameter.
+
+    A ReLU whose input lies within its own rounding of zero may switch the other way. Then the
+    gradient through this unit for this row is in doubt, whole, and so is what follows from it in
+    the layers before.
     """
     case = problem.case
     flat = [p.astype(np.float64) for pair in problem.weights for p in pair]
     weights, biases = flat[0::2], flat[1::2]
     n_layers = len(weights)
-    depth = case.batch_rows + 2 * sum(case.layers)
-    travel = [0.0] * (2 * n_layers)
-    steps = 0
+    rounding = SURENESS * (case.batch_rows + 2 * sum(case.layers)) ** 0.5 * EPS / 2
+    tolerance = [0.0] * (2 * n_layers)
     for first in range(0, case.n_rows, case.batch_rows):
         rows = order[first : first + case.batch_rows]
         activations = [problem.X[rows].astype(np.float64)]
-        near_zero = False
+        near_zero = []
         for layer in range(n_layers):
             x = activations[-1]
             z = x @ weights[layer].T + biases[layer]
             if layer < n_layers - 1:
-                scale = np.abs(x) @ np.abs(weights[layer]).T + np.abs(biases[layer])
-                near_zero = near_zero or bool((np.abs(z) <= depth * EPS * scale).any())
+                terms = np.abs(x) @ np.abs(weights[layer]).T + np.abs(biases[layer])
+                depth = 2 * sum(case.layers[: layer + 1])
+                near_zero.append(np.abs(z) <= SURENESS * depth**0.5 * EPS / 2 * terms)
                 z = np.maximum(z, 0.0)
             activations.append(z)
         d_output = _output_gradient(activations[-1], problem.y[rows])
+        doubt = np.zeros_like(d_output)
         for layer in reversed(range(n_layers)):
-            x = activations[layer]
+            x, weight = activations[layer], weights[layer]
+            uncertain = rounding * np.abs(d_output) + doubt
             d_weight, d_bias = d_output.T @ x, d_output.sum(axis=0)
-            absolute = np.abs(d_output)
-            d_next = (d_output @ weights[layer]) * (x > 0) if layer > 0 else d_output
-            travel[2 * layer] += case.lr * EPS * depth * float((absolute.T @ np.abs(x)).max())
-            travel[2 * layer + 1] += case.lr * EPS * depth * float(absolute.sum(axis=0).max())
-            if near_zero and layer < n_layers - 1:
-                one_row = case.lr * float(absolute.max())
-                travel[2 * layer] += one_row * float(np.abs(x).max())
-                travel[2 * layer + 1] += one_row
-            weights[layer] -= case.lr * d_weight
-            biases[layer] -= case.lr * d_bias
-            d_output = d_next
-        steps += 1
+            tolerance[2 * layer] += case.lr * float((uncertain.T @ np.abs(x)).max())
+            tolerance[2 * layer + 1] += case.lr * float(uncertain.sum(axis=0).max())
+            if layer > 0:
+                d_output = d_output @ weight
+                doubt = (doubt @ np.abs(weight)) * (x > 0)
+                doubt += near_zero[layer - 1] * np.abs(d_output)
+                d_output *= x > 0
+            tolerance[2 * layer] += EPS / 2 * float(np.abs(weight).max())
+            tolerance[2 * layer + 1] += EPS / 2 * float(np.abs(biases[layer]).max())
+            weights[layer] = weight - case.lr * d_weight
+            biases[layer] = biases[layer] - case.lr * d_bias
     parameters = [p for pair in zip(weights, biases, strict=True) for p in pair]
-    tolerance = [
-        moved + steps * EPS * float(np.abs(p).max())
-        for moved, p in zip(travel, parameters, strict=True)
-    ]
     return Expected(parameters, tolerance)
 
 
