@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: MIT
+"""Small and medium dense networks, trained on the CPU, with PyTorch's names and the same bits.
+
+Examples
+--------
+>>> import numpy as np
+>>> import schuss
+>>> from schuss import nn, optim
+>>> schuss.manual_seed(0)
+>>> X = np.linspace(-1, 1, 100).reshape(-1, 1)
+>>> y = X * X
+>>> model = nn.Sequential(nn.Linear(1, 16), nn.Tanh(), nn.Linear(16, 1))
+>>> optimizer = optim.Adam(model.parameters(), lr=0.02)
+>>> history = schuss.fit(model, nn.MSELoss(), optimizer, X, y, epochs=200, batch_size=20)
+>>> history.loss[-1] < 0.01
+True
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numpy import float32, float64
+
+from schuss import nn, optim
+from schuss._grad_mode import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
+from schuss._gradcheck import gradcheck
+from schuss._minimize import MinimizeResult, minimize
+from schuss._options import as_count
+from schuss._random import Generator, manual_seed
+from schuss._schuss import Parameter, Tensor, __version__, set_threads, threads
+from schuss._schuss import info as _info
+from schuss.data import DataLoader
+from schuss.errors import NonFiniteError
+from schuss.history import History
+from schuss.saving import load, save
+from schuss.training import evaluate, fit, predict
+
+__all__ = [
+    "DataLoader",
+    "Generator",
+    "History",
+    "MinimizeResult",
+    "NonFiniteError",
+    "Parameter",
+    "Tensor",
+    "__version__",
+    "enable_grad",
+    "evaluate",
+    "fit",
+    "float32",
+    "float64",
+    "get_num_threads",
+    "gradcheck",
+    "info",
+    "is_grad_enabled",
+    "load",
+    "manual_seed",
+    "minimize",
+    "nn",
+    "no_grad",
+    "optim",
+    "predict",
+    "save",
+    "set_grad_enabled",
+    "set_num_threads",
+]
+
+
+def info() -> dict[str, Any]:
+    """Say what runs: version, arithmetic version, instruction set, threads, compiler, caches.
+
+    Examples
+    --------
+    >>> import schuss
+    >>> schuss.info()["version"] == schuss.__version__
+    True
+    """
+    return _info()
+
+
+def get_num_threads() -> int:
+    """How many threads native calls may use."""
+    return threads()
+
+
+def set_num_threads(num_threads: int) -> None:
+    """Set how many threads native calls may use; results do not depend on it.
+
+    Raises
+    ------
+    TypeError
+        `num_threads` is not an integer.
+    ValueError
+        It is not positive.
+    """
+    set_threads(as_count(num_threads, "num_threads"))

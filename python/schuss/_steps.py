@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: MIT
+"""The training loop step by step.
+
+For losses and models that are Python's, and for the rest of an epoch that was interrupted.
+Batches, order and bits are those of the native loop.
+"""
+
+from __future__ import annotations
+
+import time
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from schuss.data import Batches, as_rows
+from schuss.errors import NonFiniteError
+from schuss.nn.loss import Loss
+from schuss.nn.module import to_array
+
+if TYPE_CHECKING:
+    from schuss._typing import Array, PythonLoss, TensorLike
+    from schuss.nn.module import Module
+    from schuss.optim import Optimizer
+
+__all__ = ["ADVICE", "StepLoop"]
+
+ADVICE = (
+    "try a smaller learning rate, scale the features to about [-1, 1], and check X and y for "
+    "infinities and NaNs"
+)
+
+
+class StepLoop:
+    """Drop-in for the native trainer: `run` may be called again and goes on where it stopped."""
+
+    def __init__(
+        self,
+        model: Module,
+        criterion: Loss | PythonLoss,
+        optimizer: Optimizer,
+        X: TensorLike,
+        y: TensorLike,
+        *,
+        batch_size: int | None,
+        shuffle: bool,
+        drop_last: bool,
+        seed: int,
+        first_epoch: int,
+        first_step: int,
+        restore: bool,
+    ) -> None:
+        self._model = model
+        self._criterion = criterion
+        self._optimizer = optimizer
+        self._X, self._y = as_rows(X, "X"), as_rows(y, "y")
+        if len(self._X) != len(self._y):
+            raise ValueError(
+                f"X, y: got {len(self._X)} and {len(self._y)} rows; expected as many of each"
+            )
+        self._batches = Batches(len(self._X), batch_size, shuffle, drop_last)
+        self._seed = seed
+        self._first_epoch = first_epoch
+        self._restore = restore
+        self.steps_per_epoch = self._batches.count
+        if self.steps_per_epoch == 0:
+            raise ValueError(
+                f"drop_last: the only batch ({len(self._X)} rows) is shorter than batch_size = "
+                f"{batch_size} and would be dropped; use a smaller batch_size"
+            )
+        self.steps_done = first_step
+        self.losses: list[float] = []
+        self.seconds: list[float] = []
+        self._sum = 0.0
+        self._rows = 0
+        self._pending = 0.0
+        self._snapshot: tuple[list[Array], list[dict[str, Any]]] | None = None
+
+    @property
+    def epochs_done(self) -> int:
+        """Whole epochs so far."""
+        return len(self.losses)
+
+    def run(self, epochs: int, seconds: float) -> str:
+        """Train until that many epochs are done in all, or that much time has passed."""
+        # Gradients that the user keeps are put back: training here leaves .grad as it was.
+        kept = [(parameter, parameter.grad) for parameter in self._model.parameters()]
+        self._model.zero_grad()
+        begin = time.perf_counter()
+        try:
+            while self.epochs_done < epochs:
+                if self._snapshot is None and self._restore:
+                    self._snapshot = self._state()
+                while self.steps_done < self.steps_per_epoch:
+                    self._step()
+                    self.steps_done += 1
+                    if time.perf_counter() - begin >= seconds:
+                        return "time"
+                self._finish_epoch(begin)
+                begin = time.perf_counter()
+            return "done"
+        finally:
+            self._pending += time.perf_counter() - begin
+            for parameter, grad in kept:
+                parameter.grad = grad
+
+    def _finish_epoch(self, begin: float) -> None:
+        self.losses.append(self._sum / self._rows)
+        self.seconds.append(self._pending + time.perf_counter() - begin)
+        self.steps_done = self._rows = 0
+        self._sum = self._pending = 0.0
+        self._snapshot = None
+
+    def _step(self) -> None:
+        rows = self._batches.rows(self.steps_done, self._seed, self._first_epoch + self.epochs_done)
+        x, y = self._X[rows], self._y[rows]
+        output = self._model(x)
+        if isinstance(self._criterion, Loss):
+            cost = self._criterion(output, y)
+            value = cost.item()
+            self._check(value)
+            cost.backward()
+        else:
+            result, d_output = self._criterion(output.numpy(), y)
+            value = float(result)
+            self._check(value)
+            output.backward(np.asarray(d_output))
+        self._optimizer._native.step()
+        self._model.zero_grad()
+        self._sum += value * len(x)
+        self._rows += len(x)
+
+    def _check(self, value: float) -> None:
+        if isfinite(value):
+            return
+        epoch, step = self._first_epoch + self.epochs_done, self.steps_done
+        bad = next(
+            (n for n, p in self._model.named_parameters() if not np.isfinite(p.numpy()).all()),
+            None,
+        )
+        if bad is not None and self._snapshot is not None:
+            parameters, state = self._snapshot
+            for parameter, values in zip(self._model.parameters(), parameters, strict=True):
+                parameter.copy_(values)
+            self._optimizer._native.load_state(state)
+        found = f"the loss is {value}" if bad is None else f"parameter {bad} is not finite"
+        raise NonFiniteError(f"epoch {epoch}, step {step}: {found}; {ADVICE}", epoch, step, bad)
+
+    def _state(self) -> tuple[list[Array], list[dict[str, Any]]]:
+        parameters = [to_array(parameter) for parameter in self._model.parameters()]
+        return parameters, self._optimizer._native.state()

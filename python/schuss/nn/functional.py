@@ -1,0 +1,332 @@
+# SPDX-License-Identifier: MIT
+"""Layers, activations and losses as functions, with PyTorch's names.
+
+They take Tensors (history is kept) or plain arrays, and return Tensors. Formulas and options are
+those of the classes in `schuss.nn` with the matching name.
+
+Examples
+--------
+>>> import numpy as np
+>>> import schuss.nn.functional as F
+>>> F.relu(np.array([[-1.0, 2.0]])).tolist()
+[[0.0, 2.0]]
+>>> float(F.mse_loss([1.0, 2.0], [1.0, 4.0]))
+2.0
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from schuss import _schuss
+from schuss._options import as_flag
+from schuss._schuss import Network, Parameter, Tensor, make_linear
+from schuss.nn.activation import check_dim, check_finite
+from schuss.nn.loss import refuse_deprecated
+
+if TYPE_CHECKING:
+    from schuss._typing import TensorLike
+
+__all__ = [
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "cross_entropy",
+    "elu",
+    "gelu",
+    "huber_loss",
+    "l1_loss",
+    "leaky_relu",
+    "linear",
+    "log_softmax",
+    "mse_loss",
+    "nll_loss",
+    "relu",
+    "sigmoid",
+    "silu",
+    "smooth_l1_loss",
+    "softmax",
+    "softplus",
+    "step",
+    "tanh",
+]
+
+
+def linear(
+    input: TensorLike,  # noqa: A002  (PyTorch's name)
+    weight: TensorLike,
+    bias: TensorLike | None = None,
+) -> Tensor:
+    """Compute ``input @ weight.T + bias``.
+
+    Parameters
+    ----------
+    input : array-like of shape (n, in_features)
+    weight : Parameter of a `Linear`, or array of shape (out_features, in_features)
+    bias : the same, of shape (out_features,), optional
+
+    Returns
+    -------
+    Tensor of shape (n, out_features)
+        Of the weight's dtype; float32 where that is neither float32 nor float64.
+
+    Raises
+    ------
+    TypeError
+        A weight or bias that requires a gradient belongs to no layer: the result could not reach
+        it.
+
+    Examples
+    --------
+    >>> import schuss.nn.functional as F
+    >>> F.linear([[1.0, 2.0]], [[3.0, 4.0]], [0.5]).tolist()
+    [[11.5]]
+    """
+    own_weight = _layer_parameter(weight, "weight")
+    own_bias = None if bias is None else _layer_parameter(bias, "bias")
+    if own_weight is None or (bias is not None and own_bias is None):
+        made, made_bias = _constant_linear(weight, bias)
+        own_weight = own_weight or made
+        own_bias = own_bias or made_bias
+    return Network([("linear", own_weight, own_bias, "linear")])(input)
+
+
+def _layer_parameter(value: Any, name: str) -> Parameter | None:
+    """`value` where the network can hold on to it; None where its values are to be copied."""
+    if not isinstance(value, Tensor) or not value.requires_grad:
+        return None
+    if isinstance(value, Parameter):
+        if name == "bias" and value.ndim == 1:
+            return value
+        if name == "weight" and value.ndim == 2:
+            n_out, n_in = value.shape
+            laid_out, _ = make_linear(n_in, n_out, False, value.dtype.name)
+            if laid_out.numpy().strides == value.numpy().strides:
+                return value
+    raise TypeError(
+        f"linear: {name} requires a gradient but is no layer's {name}; use nn.Linear, or "
+        f"{name}.detach() for its values"
+    )
+
+
+def _constant_linear(weight: Any, bias: Any) -> tuple[Parameter, Parameter | None]:
+    values = np.asarray(weight)
+    if values.ndim != 2:
+        raise ValueError(
+            f"linear: weight has shape {values.shape}; expected (out_features, in_features)"
+        )
+    dtype = "float64" if values.dtype == np.float64 and isinstance(weight, np.ndarray) else None
+    if isinstance(weight, Tensor):
+        dtype = weight.dtype.name
+    n_out, n_in = values.shape
+    made, made_bias = make_linear(n_in, n_out, bias is not None, dtype or "float32")
+    made.copy_(values)
+    made.requires_grad = False
+    if made_bias is not None:
+        made_bias.copy_(bias)
+        made_bias.requires_grad = False
+    return made, made_bias
+
+
+# ---- activations ---------------------------------------------------------------------------------
+
+
+@functools.lru_cache(maxsize=256)
+def _activation(kind: str, a: float = 0.0, beta: float = 1.0, threshold: float = 20.0) -> Network:
+    return Network([("activation", kind, a, beta, threshold, kind)])
+
+
+def relu(input: TensorLike, inplace: bool = False) -> Tensor:  # noqa: A002
+    """``x <= 0 ? 0 : x``."""
+    as_flag(inplace, "inplace")
+    return _activation("relu")(input)
+
+
+def leaky_relu(
+    input: TensorLike,  # noqa: A002
+    negative_slope: float = 0.01,
+    inplace: bool = False,
+) -> Tensor:
+    """``x > 0 ? x : negative_slope * x``."""
+    as_flag(inplace, "inplace")
+    return _activation("leaky_relu", check_finite(negative_slope, "negative_slope"))(input)
+
+
+def elu(input: TensorLike, alpha: float = 1.0, inplace: bool = False) -> Tensor:  # noqa: A002
+    """``x > 0 ? x : alpha * (exp(x) - 1)``."""
+    as_flag(inplace, "inplace")
+    return _activation("elu", check_finite(alpha, "alpha"))(input)
+
+
+def gelu(input: TensorLike, approximate: str = "none") -> Tensor:  # noqa: A002
+    """``x * Phi(x)``; with ``approximate="tanh"`` the tanh form."""
+    if approximate not in ("none", "tanh"):
+        raise ValueError(f"approximate: got {approximate!r}; expected 'none' or 'tanh'")
+    return _activation("gelu" if approximate == "none" else "gelu_tanh")(input)
+
+
+def silu(input: TensorLike, inplace: bool = False) -> Tensor:  # noqa: A002
+    """``x * sigmoid(x)``."""
+    as_flag(inplace, "inplace")
+    return _activation("silu")(input)
+
+
+def softplus(
+    input: TensorLike,  # noqa: A002
+    beta: float = 1.0,
+    threshold: float = 20.0,
+) -> Tensor:
+    """``beta*x > threshold ? x : log(1 + exp(beta*x)) / beta``."""
+    scale = check_finite(beta, "beta")
+    if scale == 0.0:
+        raise ValueError("beta: got 0.0; expected a number other than 0")
+    return _activation("softplus", 0.0, scale, check_finite(threshold, "threshold"))(input)
+
+
+def sigmoid(input: TensorLike) -> Tensor:  # noqa: A002
+    """``1 / (1 + exp(-x))``."""
+    return _activation("sigmoid")(input)
+
+
+def tanh(input: TensorLike) -> Tensor:  # noqa: A002
+    """Compute the hyperbolic tangent."""
+    return _activation("tanh")(input)
+
+
+def step(input: TensorLike) -> Tensor:  # noqa: A002
+    """``x > 0 ? 1 : 0``, with a gradient of zero."""
+    return _activation("step")(input)
+
+
+def softmax(input: TensorLike, dim: int | None = None) -> Tensor:  # noqa: A002
+    """``exp(x) / sum(exp(x))`` over the columns of each row."""
+    check_dim(dim)
+    return _activation("softmax")(input)
+
+
+def log_softmax(input: TensorLike, dim: int | None = None) -> Tensor:  # noqa: A002
+    """``x - log(sum(exp(x)))`` over the columns of each row."""
+    check_dim(dim)
+    return _activation("log_softmax")(input)
+
+
+# ---- losses --------------------------------------------------------------------------------------
+
+
+@functools.lru_cache(maxsize=256)
+def _loss(kind: str, reduction: str, a: float = 1.0) -> _schuss.Loss:
+    return _schuss.Loss(kind, reduction, a=a)
+
+
+def mse_loss(
+    input: TensorLike,  # noqa: A002
+    target: TensorLike,
+    size_average: None = None,
+    reduce: None = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """Squared error, as `schuss.nn.MSELoss`."""
+    refuse_deprecated(size_average, reduce)
+    return _loss("mse", reduction)(input, target)
+
+
+def l1_loss(
+    input: TensorLike,  # noqa: A002
+    target: TensorLike,
+    size_average: None = None,
+    reduce: None = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """Absolute error, as `schuss.nn.L1Loss`."""
+    refuse_deprecated(size_average, reduce)
+    return _loss("l1", reduction)(input, target)
+
+
+def huber_loss(
+    input: TensorLike,  # noqa: A002
+    target: TensorLike,
+    reduction: str = "mean",
+    delta: float = 1.0,
+) -> Tensor:
+    """Huber's loss, as `schuss.nn.HuberLoss`."""
+    return _loss("huber", reduction, delta)(input, target)
+
+
+def smooth_l1_loss(
+    input: TensorLike,  # noqa: A002
+    target: TensorLike,
+    size_average: None = None,
+    reduce: None = None,
+    reduction: str = "mean",
+    beta: float = 1.0,
+) -> Tensor:
+    """Smooth absolute error, as `schuss.nn.SmoothL1Loss`."""
+    refuse_deprecated(size_average, reduce)
+    return _loss("smooth_l1", reduction, beta)(input, target)
+
+
+def cross_entropy(
+    input: TensorLike,  # noqa: A002
+    target: TensorLike,
+    weight: TensorLike | None = None,
+    size_average: None = None,
+    ignore_index: int = -100,
+    reduce: None = None,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """Cross-entropy of logits, as `schuss.nn.CrossEntropyLoss`."""
+    refuse_deprecated(size_average, reduce)
+    loss = _schuss.Loss(
+        "cross_entropy",
+        reduction,
+        weight=weight,
+        ignore_index=ignore_index,
+        label_smoothing=label_smoothing,
+    )
+    return loss(input, target)
+
+
+def nll_loss(
+    input: TensorLike,  # noqa: A002
+    target: TensorLike,
+    weight: TensorLike | None = None,
+    size_average: None = None,
+    ignore_index: int = -100,
+    reduce: None = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """Negative log-likelihood, as `schuss.nn.NLLLoss`."""
+    refuse_deprecated(size_average, reduce)
+    loss = _schuss.Loss("nll", reduction, weight=weight, ignore_index=ignore_index)
+    return loss(input, target)
+
+
+def binary_cross_entropy(
+    input: TensorLike,  # noqa: A002
+    target: TensorLike,
+    weight: TensorLike | None = None,
+    size_average: None = None,
+    reduce: None = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """Binary cross-entropy of probabilities, as `schuss.nn.BCELoss`."""
+    refuse_deprecated(size_average, reduce)
+    return _schuss.Loss("bce", reduction, weight=weight)(input, target)
+
+
+def binary_cross_entropy_with_logits(
+    input: TensorLike,  # noqa: A002
+    target: TensorLike,
+    weight: TensorLike | None = None,
+    size_average: None = None,
+    reduce: None = None,
+    reduction: str = "mean",
+    pos_weight: TensorLike | None = None,
+) -> Tensor:
+    """Binary cross-entropy of logits, as `schuss.nn.BCEWithLogitsLoss`."""
+    refuse_deprecated(size_average, reduce)
+    loss = _schuss.Loss("bce_with_logits", reduction, weight=weight, pos_weight=pos_weight)
+    return loss(input, target)

@@ -1,0 +1,514 @@
+# SPDX-License-Identifier: MIT
+"""Training, evaluation and prediction over whole data sets, natively where that is possible."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from schuss import _schuss
+from schuss._busy import claim
+from schuss._grad_mode import enable_grad, no_grad
+from schuss._options import as_count, as_flag, as_seed, known_options, type_name
+from schuss._random import seed_from
+from schuss._steps import ADVICE, StepLoop
+from schuss.data import as_rows
+from schuss.errors import NonFiniteError
+from schuss.history import History
+from schuss.nn.loss import BCEWithLogitsLoss, Loss
+from schuss.nn.module import Module, network_of
+from schuss.optim import Optimizer
+
+if TYPE_CHECKING:
+    from schuss._typing import Array, Metric, PythonLoss, TensorLike
+
+__all__ = ["evaluate", "fit", "predict"]
+
+_FOREVER = float("inf")
+_REDRAW_SECONDS = 0.1
+
+
+@known_options
+def fit(
+    model: Module,
+    criterion: Loss | PythonLoss,
+    optimizer: Optimizer,
+    X: TensorLike,
+    y: TensorLike,
+    *,
+    epochs: int = 1,
+    batch_size: int | None = 32,
+    shuffle: bool = True,
+    drop_last: bool = False,
+    seed: int | None = None,
+    validation_data: tuple[TensorLike, TensorLike] | None = None,
+    metrics: Sequence[str | Metric] | None = None,
+    progress: bool | None = None,
+    callback: Callable[[int, History], Any] | None = None,
+    keep_last_finite: bool = True,
+    num_threads: int | None = None,
+) -> History:
+    """Train a model; the whole loop is one native call.
+
+    The result has the bits of the same loop written out with `DataLoader`, ``backward()`` and
+    ``step()``. The optimizer remembers how far it got: a second call goes on with the next epoch's
+    shuffling, and after an interruption with the next step.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Trained in training mode; the mode is put back afterwards. ``.grad`` stays as it was.
+    criterion : nn loss, or callable (prediction, target) -> (value, d_prediction)
+        A Python callable, like a model with a ``forward()`` of its own, trains step by step.
+    optimizer : optim.Optimizer
+        Of parameters of this model; other parameters of the model stay fixed.
+    X : array-like of shape (n, features)
+        Any real dtype, order or strides, also memory-mapped; converted in flight, never copied
+        whole.
+    y : array-like of shape (n,) or (n, columns)
+        Class indices or numbers, as the loss takes them.
+    epochs : int, default 1
+        Passes over the data, 1 or more.
+    batch_size : int or None, default 32
+        Rows of a step; None takes all rows at once. Memory does not grow with it.
+    shuffle : bool, default True
+        A new order each epoch, from (seed, epoch).
+    drop_last : bool, default False
+        Leave a shorter last batch out.
+    seed : int, optional
+        Of the shuffling. By default the optimizer's first `fit` draws one from
+        `schuss.manual_seed`'s state, and later ones keep it.
+    validation_data : pair (X, y), optional
+        Evaluated after every epoch.
+    metrics : list of "accuracy" or callables (prediction, target) -> value, optional
+        Computed after every epoch, on the validation data or else on the training data.
+    progress : bool, optional
+        Show a progress bar; by default on a terminal only.
+    callback : callable (epoch, history), optional
+        Called after every epoch, counted from 0 in this call; a true result stops training.
+    keep_last_finite : bool, default True
+        When parameters overflow, put those of the epoch's start back.
+    num_threads : int, optional
+        Threads for this call; by default as `schuss.set_num_threads` says.
+
+    Returns
+    -------
+    History
+
+    Raises
+    ------
+    TypeError, ValueError
+        An argument is of the wrong kind, shape or range; nothing has changed.
+    NonFiniteError
+        The loss or a parameter became infinite or NaN.
+    RuntimeError
+        Another thread is using the model.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import schuss
+    >>> from schuss import nn, optim
+    >>> X = np.linspace(-1, 1, 64).reshape(-1, 1)
+    >>> model = nn.Linear(1, 1)
+    >>> optimizer = optim.SGD(model.parameters(), lr=0.1)
+    >>> history = schuss.fit(model, nn.MSELoss(), optimizer, X, 2 * X + 1, epochs=200, seed=0)
+    >>> f"{model.weight.item():.3f} {model.bias.item():.3f}"
+    '2.000 1.000'
+    """
+    _check_model(model)
+    if not isinstance(criterion, Loss) and not callable(criterion):
+        raise TypeError(f"criterion: got {type_name(criterion)}; expected a loss or a callable")
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"optimizer: got {type_name(optimizer)}; expected one of schuss.optim")
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback: got {type_name(callback)}; expected a callable")
+    n_epochs = as_count(epochs, "epochs")
+    options = {
+        "batch_size": None if batch_size is None else as_count(batch_size, "batch_size"),
+        "shuffle": as_flag(shuffle, "shuffle"),
+        "drop_last": as_flag(drop_last, "drop_last"),
+        "restore": as_flag(keep_last_finite, "keep_last_finite"),
+    }
+    chosen_seed = None if seed is None else as_seed(seed)
+    show = sys.stderr.isatty() if progress is None else as_flag(progress, "progress")
+    named_metrics = _named_metrics(metrics)
+    validation = _checked_pair(validation_data)
+    _check_ownership(model, optimizer)
+
+    with claim([*model.parameters(), *optimizer._parameters()], "fit"), _threads(num_threads):
+        run = _Run(model, criterion, optimizer, X, y, options, chosen_seed)
+        if validation is not None:
+            evaluate(model, criterion, *validation)  # errors come first
+        with _training_mode(model), enable_grad(), _bar(show, n_epochs) as advance:
+            each_epoch = bool(validation or named_metrics or callback)
+            slice_seconds = _REDRAW_SECONDS if show else _FOREVER
+            run.train(
+                n_epochs,
+                each_epoch,
+                slice_seconds,
+                advance,
+                lambda history: _after_epoch(
+                    model, criterion, (X, y), validation, named_metrics, callback, history
+                ),
+            )
+    return run.history
+
+
+class _Run:
+    """The loops of one call of `fit`, and what the optimizer remembers of them."""
+
+    def __init__(
+        self,
+        model: Module,
+        criterion: Loss | PythonLoss,
+        optimizer: Optimizer,
+        X: TensorLike,
+        y: TensorLike,
+        options: dict[str, Any],
+        seed: int | None,
+    ) -> None:
+        self._model, self._criterion, self._optimizer = model, criterion, optimizer
+        self._X, self._y, self._options = X, y, options
+        memory = optimizer._progress
+        before = memory["seed"]
+        self._seed = seed if seed is not None else before
+        if self._seed is None:
+            self._seed = seed_from(None)
+        self._loop = self._make(memory["epoch"], 0)
+        steps = self._loop.steps_per_epoch
+        # Go on inside an interrupted epoch when it is the same one.
+        same = before == self._seed and memory["steps"] == steps
+        self._first_step = memory["step"] if same else 0
+        memory.update(seed=self._seed, step=self._first_step, steps=steps)
+        n_rows = len(X) if hasattr(X, "__len__") else len(np.asarray(X))
+        if options["drop_last"] and options["batch_size"] is not None:
+            n_rows = steps * options["batch_size"]
+        self.history = History(n_rows)
+
+    def _make(self, epoch: int, step: int) -> _schuss.Trainer | StepLoop:
+        network = network_of(self._model)
+        common = {**self._options, "seed": self._seed, "first_epoch": epoch}
+        if network is not None and isinstance(self._criterion, Loss) and step == 0:
+            loss, native = self._criterion._loss, self._optimizer._native
+            return _schuss.Trainer(network, loss, native, self._X, self._y, **common)
+        return StepLoop(
+            self._model,
+            self._criterion,
+            self._optimizer,
+            self._X,
+            self._y,
+            first_step=step,
+            **common,
+        )
+
+    def train(
+        self,
+        n_epochs: int,
+        each_epoch: bool,
+        slice_seconds: float,
+        advance: Callable[[int], None],
+        after_epoch: Callable[[History], bool],
+    ) -> None:
+        """Run the loops until the epochs are done or something stops them."""
+        memory = self._optimizer._progress
+        if self._first_step > 0:
+            self._loop = self._make(memory["epoch"], self._first_step)
+            if self._drive(1, each_epoch, slice_seconds, advance, after_epoch) or n_epochs == 1:
+                return
+            n_epochs -= 1
+            self._loop = self._make(memory["epoch"], 0)
+        self._drive(n_epochs, each_epoch, slice_seconds, advance, after_epoch)
+
+    def _drive(
+        self,
+        n_epochs: int,
+        each_epoch: bool,
+        slice_seconds: float,
+        advance: Callable[[int], None],
+        after_epoch: Callable[[History], bool],
+    ) -> bool:
+        """Run the present loop; True when the callback stopped it."""
+        loop, memory, history = self._loop, self._optimizer._progress, self.history
+        first = memory["epoch"]
+        try:
+            while loop.epochs_done < n_epochs:
+                seen = loop.epochs_done
+                try:
+                    loop.run(seen + 1 if each_epoch else n_epochs, slice_seconds)
+                finally:
+                    losses, seconds = loop.losses, loop.seconds
+                    for i in range(seen, loop.epochs_done):
+                        history.add(losses[i], seconds[i])
+                    memory.update(epoch=first + loop.epochs_done, step=loop.steps_done)
+                advance(loop.epochs_done - seen)
+                if each_epoch and loop.epochs_done > seen and after_epoch(history):
+                    history.stopped = "callback"
+                    return True
+        except KeyboardInterrupt:
+            history.stopped = "interrupted"
+            raise
+        except (_schuss.NonFinite, NonFiniteError) as error:
+            history.stopped = "not finite"
+            memory["step"] = 0
+            if isinstance(error, NonFiniteError):
+                raise
+            raise self._non_finite(first, *error.args) from None
+        return False
+
+    def _non_finite(
+        self, first: int, found: str, epoch: int, step: int, parameter: int
+    ) -> NonFiniteError:
+        name = None
+        if parameter >= 0:
+            name = [name for name, _ in self._model.named_parameters()][parameter]
+            found = f"parameter {name} is not finite"
+        place = f"epoch {first + epoch}, step {step}"
+        return NonFiniteError(f"{place}: {found}; {ADVICE}", first + epoch, step, name)
+
+
+@known_options
+def predict(model: Module, X: TensorLike, *, num_threads: int | None = None) -> Array:
+    """Compute the model's outputs in evaluation mode, without history.
+
+    A row's output does not depend on the other rows. Working memory beyond the result does not
+    grow with the number of rows.
+
+    Parameters
+    ----------
+    model : nn.Module
+    X : array-like of shape (n, features)
+        Any real dtype, order or strides, also memory-mapped.
+    num_threads : int, optional
+        Threads for this call.
+
+    Returns
+    -------
+    ndarray of shape (n, out_features)
+        Of the model's dtype.
+
+    Raises
+    ------
+    TypeError, ValueError
+        `X` is not an array of real numbers of the right width.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import schuss
+    >>> schuss.predict(schuss.nn.Linear(3, 2), np.zeros((4, 3))).shape
+    (4, 2)
+    """
+    _check_model(model)
+    with _threads(num_threads):
+        network = network_of(model)
+        if network is not None:
+            return network.predict(X)
+        rows = as_rows(X, "X")
+        with _training_mode(model, False), no_grad():
+            chunks = [model(rows[i : i + 1024]).numpy() for i in range(0, len(rows), 1024)]
+        return np.concatenate(chunks)
+
+
+@known_options
+def evaluate(
+    model: Module,
+    criterion: Loss | PythonLoss,
+    X: TensorLike,
+    y: TensorLike,
+    *,
+    metrics: Sequence[str | Metric] | None = None,
+    num_threads: int | None = None,
+) -> dict[str, float]:
+    """Compute the loss, and metrics, of a data set in evaluation mode.
+
+    Parameters
+    ----------
+    model : nn.Module
+    criterion : nn loss, or callable (prediction, target) -> (value, d_prediction)
+        Reduced over all rows at once; the result does not depend on any batch size.
+    X, y : array-like
+        As for `fit`.
+    metrics : list of "accuracy" or callables (prediction, target) -> value, optional
+        ``"accuracy"`` is the share of rows whose largest output (the first of equals) is the
+        label's; with one output, of rows on the right side of 0 (`nn.BCEWithLogitsLoss`) or 0.5.
+    num_threads : int, optional
+        Threads for this call.
+
+    Returns
+    -------
+    dict of str to float
+        ``"loss"``, and each metric by its name.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import schuss
+    >>> model = schuss.nn.Identity()
+    >>> logits = np.array([[3.0, 0.0], [0.0, 3.0], [3.0, 0.0]])
+    >>> found = schuss.evaluate(
+    ...     model, schuss.nn.CrossEntropyLoss(), logits, [0, 1, 1], metrics=["accuracy"]
+    ... )
+    >>> f"{found['accuracy']:.3f}"
+    '0.667'
+    """
+    _check_model(model)
+    named = _named_metrics(metrics)
+    with _threads(num_threads):
+        network = network_of(model)
+        found: dict[str, float] = {}
+        prediction: Array | None = None
+        if network is not None and isinstance(criterion, Loss):
+            found["loss"] = _schuss.evaluate(network, criterion._loss, X, y)
+        else:
+            prediction = predict(model, X)
+            result = criterion(prediction, np.asarray(y))
+            found["loss"] = float(result[0] if isinstance(result, tuple) else result)
+        for name, metric in named:
+            if metric is None and network is not None:
+                found[name] = _native_accuracy(network, criterion, X, y)
+                continue
+            if prediction is None:
+                prediction = predict(model, X)
+            target = np.asarray(y)
+            if metric is None:
+                found[name] = _accuracy(prediction, target, _threshold(criterion))
+            else:
+                found[name] = float(metric(prediction, target))
+    return found
+
+
+# ---- arguments -----------------------------------------------------------------------------------
+
+
+def _check_model(model: Any) -> None:
+    if not isinstance(model, Module):
+        raise TypeError(f"model: got {type_name(model)}; expected a schuss.nn.Module")
+
+
+def _check_ownership(model: Module, optimizer: Optimizer) -> None:
+    own = {id(parameter) for parameter in model.parameters()}
+    for number, group in enumerate(optimizer.param_groups):
+        for parameter in group["params"]:
+            if id(parameter) not in own:
+                raise ValueError(
+                    f"optimizer: a parameter of shape {parameter.shape} in group {number} is not "
+                    "one of the model's; build the optimizer from model.parameters()"
+                )
+
+
+def _named_metrics(
+    metrics: Sequence[str | Metric] | None,
+) -> list[tuple[str, Metric | None]]:
+    """Names and callables; None stands for the accuracy."""
+    if metrics is None:
+        return []
+    if isinstance(metrics, str) or not isinstance(metrics, Iterable):
+        raise TypeError(f'metrics: got {metrics!r}; expected a list such as ["accuracy"]')
+    named: list[tuple[str, Metric | None]] = []
+    for metric in metrics:
+        if metric == "accuracy":
+            named.append(("accuracy", None))
+        elif isinstance(metric, str):
+            raise ValueError(f"metrics: got {metric!r}; expected 'accuracy' or a callable")
+        elif callable(metric):
+            named.append((getattr(metric, "__name__", type_name(metric)), metric))
+        else:
+            raise TypeError(f"metrics: got {type_name(metric)}; expected 'accuracy' or a callable")
+    return named
+
+
+def _checked_pair(pair: Any) -> tuple[TensorLike, TensorLike] | None:
+    if pair is None:
+        return None
+    if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+        raise TypeError(f"validation_data: got {type_name(pair)}; expected the pair (X, y)")
+    return pair[0], pair[1]
+
+
+# ---- around the loops ----------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _threads(num_threads: int | None) -> Iterator[None]:
+    if num_threads is None:
+        yield
+        return
+    count = as_count(num_threads, "num_threads")
+    before = _schuss.threads()
+    _schuss.set_threads(count)
+    try:
+        yield
+    finally:
+        _schuss.set_threads(before)
+
+
+@contextlib.contextmanager
+def _training_mode(model: Module, mode: bool = True) -> Iterator[None]:
+    before = [(module, module.training) for module in model.modules()]
+    model.train(mode)
+    try:
+        yield
+    finally:
+        for module, training in before:
+            module.training = training
+
+
+@contextlib.contextmanager
+def _bar(show: bool, n_epochs: int) -> Iterator[Callable[[int], None]]:
+    if not show:
+        yield lambda _: None
+        return
+    from tqdm import tqdm
+
+    with tqdm(total=n_epochs, unit="epoch") as bar:
+        yield lambda done: bar.update(done)
+
+
+def _after_epoch(
+    model: Module,
+    criterion: Loss | PythonLoss,
+    training: tuple[TensorLike, TensorLike],
+    validation: tuple[TensorLike, TensorLike] | None,
+    metrics: list[tuple[str, Metric | None]],
+    callback: Callable[[int, History], Any] | None,
+    history: History,
+) -> bool:
+    if validation is not None or metrics:
+        data = training if validation is None else validation
+        asked = ["accuracy" if metric is None else metric for _, metric in metrics]
+        found = evaluate(model, criterion, *data, metrics=asked)
+        if validation is not None:
+            history.val_loss.append(found["loss"])
+        for name, _ in metrics:
+            history.metrics.setdefault(name, []).append(found[name])
+    return callback is not None and bool(callback(history.epochs - 1, history))
+
+
+# ---- accuracy ------------------------------------------------------------------------------------
+
+
+def _threshold(criterion: Any) -> float:
+    return 0.0 if isinstance(criterion, BCEWithLogitsLoss) else 0.5
+
+
+def _native_accuracy(
+    network: _schuss.Network, criterion: Any, X: TensorLike, y: TensorLike
+) -> float:
+    labels = np.asarray(y)
+    if network.out_features() == 1 and labels.dtype.kind == "f":
+        labels = labels.reshape(-1) > 0.5  # binary targets are numbers; accuracy is about classes
+    ignored = getattr(criterion, "ignore_index", -100)
+    return _schuss.accuracy(network, X, labels, _threshold(criterion), ignored)
+
+
+def _accuracy(prediction: Array, target: Array, threshold: float) -> float:
+    if prediction.shape[1] == 1:
+        right = (prediction[:, 0] > threshold) == (target.reshape(-1) > 0.5)
+    else:
+        right = prediction.argmax(axis=1) == target
+    return int(np.count_nonzero(right)) / len(prediction)
