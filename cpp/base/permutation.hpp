@@ -34,7 +34,8 @@ class Permutation {
     rows_ = root == 0 ? 1 : static_cast<std::uint32_t>(root);
     columns_ = n == 0 ? 1 : static_cast<std::uint32_t>((n + rows_ - 1) / rows_);
     const RandomStream stream(seed, RandomUse::kShuffle, epoch);
-    for (std::size_t round = 0; round < kRounds; ++round) {
+    rounds_ = n < kSmallSet ? kSmallSetRounds : kRounds;
+    for (std::size_t round = 0; round < rounds_; ++round) {
       const std::uint64_t bits = stream.bits(round);
       keys_[round] = {low_half(bits) | 1U, high_half(bits)};
     }
@@ -50,17 +51,27 @@ class Permutation {
   /// out[j] = (*this)(first + j), j in 0..count-1; first + count <= n.
   void fill(std::uint64_t first, index_t count, index_t* out) const {
     for (; count >= kBlock; count -= kBlock, first += kBlock, out += kBlock) {
-      fill_block(first, out);
+      fill_any<kBlock>(first, out);
     }
-    if (count <= 0) return;
-    index_t last[kBlock];
-    fill_block(first, last);
-    for (index_t j = 0; j < count; ++j) out[j] = last[j];
+    for (; count > 0; count -= kShortBlock, first += kShortBlock, out += kShortBlock) {
+      if (count >= kShortBlock) {
+        fill_any<kShortBlock>(first, out);
+        continue;
+      }
+      index_t last[kShortBlock];
+      fill_any<kShortBlock>(first, last);
+      for (index_t j = 0; j < count; ++j) out[j] = last[j];
+    }
   }
 
  private:
+  /// Each half moves three times; in a small set, where one hash has few values to give, twelve
+  /// times (with three, the pairs of 12 rows are visibly uneven over epochs).
   static constexpr std::size_t kRounds = 6;
-  static constexpr index_t kBlock = 64;  // a fixed count: loops over rows have no tails
+  static constexpr std::size_t kSmallSetRounds = 24;
+  static constexpr std::uint64_t kSmallSet = 1024;
+  static constexpr index_t kBlock = 64;  // fixed counts: loops over rows have no tails
+  static constexpr index_t kShortBlock = 16;
 
   struct Key {
     std::uint32_t multiplier;  // odd
@@ -102,7 +113,7 @@ class Permutation {
     do {
       auto left = static_cast<Half>(i / columns_);
       auto right = static_cast<Half>(i % columns_);
-      for (std::size_t round = 0; round < kRounds; round += 2) {
+      for (std::size_t round = 0; round < rounds_; round += 2) {
         right = mix<Half>(right, left, keys_[round], columns);
         left = mix<Half>(left, right, keys_[round + 1], rows);
       }
@@ -111,42 +122,43 @@ class Permutation {
     return i;
   }
 
-  void fill_block(std::uint64_t first, index_t* out) const {
+  template <index_t kCount>
+  void fill_any(std::uint64_t first, index_t* out) const {
     if (is_short()) {
-      fill_block<std::uint16_t>(first, out);
+      fill_block<std::uint16_t, kCount>(first, out);
     } else {
-      fill_block<std::uint32_t>(first, out);
+      fill_block<std::uint32_t, kCount>(first, out);
     }
   }
 
   /// Positions past the end (in the last block of an epoch) give something, which nobody reads.
-  template <class Half>
+  template <class Half, index_t kCount>
   void fill_block(std::uint64_t first, index_t* out) const {
-    Half left[kBlock];
-    Half right[kBlock];
+    Half left[kCount];
+    Half right[kCount];
     // Both ranges as arrays: GCC recognises the high half of a product of two 16-bit loads, but not
     // of a load and a constant.
-    Half rows[kBlock];
-    Half columns[kBlock];
-    for (index_t j = 0; j < kBlock; ++j) rows[j] = static_cast<Half>(rows_);
-    for (index_t j = 0; j < kBlock; ++j) columns[j] = static_cast<Half>(columns_);
-    split_block(first, left, right);
-    for (std::size_t round = 0; round < kRounds; round += 2) {
+    Half rows[kCount];
+    Half columns[kCount];
+    for (index_t j = 0; j < kCount; ++j) rows[j] = static_cast<Half>(rows_);
+    for (index_t j = 0; j < kCount; ++j) columns[j] = static_cast<Half>(columns_);
+    split_block<Half, kCount>(first, left, right);
+    for (std::size_t round = 0; round < rounds_; round += 2) {
       const Key to_right = keys_[round];
-      for (index_t j = 0; j < kBlock; ++j) right[j] = mix(right[j], left[j], to_right, columns[j]);
+      for (index_t j = 0; j < kCount; ++j) right[j] = mix(right[j], left[j], to_right, columns[j]);
       const Key to_left = keys_[round + 1];
-      for (index_t j = 0; j < kBlock; ++j) left[j] = mix(left[j], right[j], to_left, rows[j]);
+      for (index_t j = 0; j < kCount; ++j) left[j] = mix(left[j], right[j], to_left, rows[j]);
     }
     const auto last = static_cast<Whole<Half>>(n_ - 1);
     Whole<Half> beyond = 0;
-    for (index_t j = 0; j < kBlock; ++j) {
+    for (index_t j = 0; j < kCount; ++j) {
       const auto i = static_cast<Whole<Half>>(static_cast<Whole<Half>>(left[j]) * columns[j] +
                                               right[j]);
       beyond |= last - i;  // wraps around, and so sets the top bit, where i >= n
       out[j] = static_cast<index_t>(i);
     }
     if (beyond >> (std::numeric_limits<Whole<Half>>::digits - 1) == 0) return;
-    for (index_t j = 0; j < kBlock; ++j) {
+    for (index_t j = 0; j < kCount; ++j) {
       const auto i = static_cast<std::uint64_t>(out[j]);
       if (i >= n_ && first + static_cast<std::uint64_t>(j) < n_) {
         out[j] = static_cast<index_t>(at<Half>(i));
@@ -155,20 +167,20 @@ class Permutation {
   }
 
   /// The pairs of positions first, first + 1, ...
-  template <class Half>
+  template <class Half, index_t kCount>
   void split_block(std::uint64_t first, Half* left, Half* right) const {
     auto row = static_cast<std::uint32_t>(first / columns_);
     auto column = static_cast<std::uint32_t>(first % columns_);
-    if (columns_ >= kBlock) {  // one row, or two
+    if (columns_ >= kCount) {  // one row, or two
       const std::uint32_t until = columns_ - column;
-      for (std::uint32_t j = 0; j < kBlock; ++j) {
+      for (std::uint32_t j = 0; j < kCount; ++j) {
         const bool next = j >= until;
         left[j] = static_cast<Half>(next ? row + 1 : row);
         right[j] = static_cast<Half>(next ? j - until : column + j);
       }
       return;
     }
-    for (index_t j = 0; j < kBlock; ++j) {
+    for (index_t j = 0; j < kCount; ++j) {
       left[j] = static_cast<Half>(row);
       right[j] = static_cast<Half>(column);
       if (++column == columns_) {
@@ -181,7 +193,8 @@ class Permutation {
   std::uint64_t n_;
   std::uint32_t rows_ = 1;
   std::uint32_t columns_ = 1;
-  std::array<Key, kRounds> keys_{};
+  std::size_t rounds_ = kRounds;
+  std::array<Key, kSmallSetRounds> keys_{};
 };
 
 }  // namespace schuss
