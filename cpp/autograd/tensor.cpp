@@ -97,6 +97,14 @@ void copy_contiguous(const Tensor& tensor, void* to) {
   });
 }
 
+void write_contiguous(Tensor& tensor, const void* from) {
+  dispatch_dtype(tensor.dtype, [&]<class T>() {
+    for_each_element<T>(
+        tensor, [&](T& value, index_t i) { value = static_cast<const T*>(from)[i]; });
+  });
+  ++tensor.storage->version;
+}
+
 void accumulate_grad(Tensor& leaf, const Tensor& d) {
   dispatch_dtype(leaf.dtype, [&]<class T>() {
     const T* from = d.ptr<T>();

@@ -87,6 +87,9 @@ TensorPtr make_view(const Tensor& tensor, const Dims& shape);
 /// to[...] = tensor[...] in row-major order; `to` has count() elements of its dtype.
 void copy_contiguous(const Tensor& tensor, void* to);
 
+/// tensor[...] = from[...] in row-major order, in place, and a new version of its storage.
+void write_contiguous(Tensor& tensor, const void* from);
+
 /// An operation that made a tensor.
 class Node {
  public:

@@ -18,6 +18,8 @@ struct TileShape {
   static constexpr int kVecs = kMany ? 3 : 2;
   static constexpr index_t kPanel = kVecs * Simd<T>::kWidth;  // columns of a packed panel
   static constexpr int rows(int vecs) { return vecs == 1 ? 12 : (kMany ? 24 : 12) / vecs; }
+  /// Vectors side by side when m rows alone would leave too few chains (b is not packed).
+  static constexpr int wide_vecs(index_t m) { return m == 1 ? 8 : (m <= 3 ? 4 : kVecs); }
 };
 
 /// Depth after which the accumulators go to memory and back: a panel of b stays in L1.
@@ -164,6 +166,7 @@ template <class T, int kVecs, bool kPartial>
 void run_panel(Tile<T> t, index_t m) {
   static constexpr auto kTiles = TileRow<T, kVecs, kPartial>::make();
   constexpr index_t kMost = TileShape<T>::rows(kVecs);
+  static_assert(kMost >= 1);
   index_t tiles = (m + kMost - 1) / kMost;
   while (tiles > 0) {
     const index_t rows = (m + tiles - 1) / tiles;
@@ -186,6 +189,31 @@ void run_panel(Tile<T> t, index_t m, index_t columns) {
   }
 }
 
+/// The most vectors that there is a tile for, at most `vecs`.
+template <class T>
+constexpr int fitting_vecs(int vecs) {
+  if (vecs >= 8) return 8;
+  if (vecs >= 4) return 4;
+  return vecs == 3 && TileShape<T>::kVecs < 3 ? 2 : vecs;
+}
+
+template <class T>
+void run_panel_of(int vecs, const Tile<T>& t, index_t m, index_t columns) {
+  switch (vecs) {
+    case 1:
+      return run_panel<T, 1>(t, m, columns);
+    case 2:
+      return run_panel<T, 2>(t, m, columns);
+    case 3:
+      if constexpr (TileShape<T>::kVecs == 3) run_panel<T, 3>(t, m, columns);
+      return;
+    case 4:
+      return run_panel<T, 4>(t, m, columns);
+    default:
+      return run_panel<T, 8>(t, m, columns);
+  }
+}
+
 template <class T>
 void run_depth_block(const Product<T>& p, index_t first, index_t depth) {
   constexpr index_t kPanel = TileShape<T>::kPanel;
@@ -200,19 +228,18 @@ void run_depth_block(const Product<T>& p, index_t first, index_t depth) {
   t.start = first == 0 ? p.start : Start::kResume;
   t.finish = first + depth == p.k ? p.finish : Finish::kStore;
   t.ldgate = p.ldgate;
-  for (index_t j = 0; j < p.n; j += kPanel) {
+  const int most = p.packed ? TileShape<T>::kVecs : TileShape<T>::wide_vecs(p.m);
+  index_t j = 0;
+  while (j < p.n) {
     t.b = p.packed ? p.b + j * p.k + first * kPanel : p.b + first * p.ldb + j;
     t.c = p.c + j;
     t.bias = p.bias == nullptr ? nullptr : p.bias + j;
     t.gate = p.gate == nullptr ? nullptr : p.gate + j;
-    const index_t columns = p.n - j < kPanel ? p.n - j : kPanel;
-    if (columns <= kWidth) {
-      run_panel<T, 1>(t, p.m, columns);
-    } else if (columns <= 2 * kWidth) {
-      run_panel<T, 2>(t, p.m, columns);
-    } else if constexpr (TileShape<T>::kVecs == 3) {
-      run_panel<T, 3>(t, p.m, columns);
-    }
+    const index_t left = (p.n - j + kWidth - 1) / kWidth;  // vectors
+    const int vecs = fitting_vecs<T>(left < most ? static_cast<int>(left) : most);
+    const index_t columns = p.n - j < vecs * kWidth ? p.n - j : vecs * kWidth;
+    run_panel_of(vecs, t, p.m, columns);
+    j += columns;
   }
 }
 

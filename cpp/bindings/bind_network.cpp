@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: MIT
+/// Networks: compiled from Python's layers, called step by step or over whole data sets.
+#include <pybind11/numpy.h>
+#include <pybind11/stl.h>
+
+#include <array>
+
+#include "bindings/common.hpp"
+#include "train/evaluate.hpp"
+
+namespace schuss::bindings {
+namespace {
+
+constexpr std::array<const char*, kActivationCount> kActivationNames = {
+    "identity", "relu",    "leaky_relu", "elu",  "gelu", "gelu_tanh",  "silu",
+    "softplus", "sigmoid", "tanh",       "step", "softmax", "log_softmax"};
+
+Activation parse_activation(const std::string& name) {
+  for (std::size_t i = 0; i < kActivationNames.size(); ++i) {
+    if (name == kActivationNames[i]) return static_cast<Activation>(i);
+  }
+  throw ValueError("activation: got \"" + name + "\"; it is not one of the kinds");
+}
+
+Layer parse_layer(const py::tuple& t) {
+  Layer layer;
+  if (t[0].cast<std::string>() == "linear") {
+    layer.weight = t[1].cast<ParameterPtr>();
+    if (!t[2].is_none()) layer.bias = t[2].cast<ParameterPtr>();
+    layer.label = t[3].cast<std::string>();
+    return layer;
+  }
+  layer.activation = parse_activation(t[1].cast<std::string>());
+  layer.options = {t[2].cast<double>(), t[3].cast<double>(), t[4].cast<double>()};
+  layer.label = t[5].cast<std::string>();
+  return layer;
+}
+
+std::shared_ptr<CallableNetwork> make_network(const py::sequence& layers) {
+  std::vector<Layer> parsed;
+  for (const py::handle layer : layers) parsed.push_back(parse_layer(layer.cast<py::tuple>()));
+  return std::make_shared<CallableNetwork>(parsed);
+}
+
+index_t expected_cols(const Network& network) {
+  return network.n_in() > 0 ? network.n_in() : -1;
+}
+
+/// Work (multiply-adds) above which giving other Python threads the interpreter is worth its cost.
+constexpr double kReleaseWork = 1e6;
+
+TensorPtr call(CallableNetwork& self, const py::object& x) {
+  const Network& network = self.network();
+  const HeldRows rows =
+      hold_rows(x, "X", network.dtype(), expected_cols(network), network.input_label());
+  const bool record = grad_enabled();
+  if (network.work_per_row() * static_cast<double>(rows.rows) < kReleaseWork) {
+    return self.call(rows, record);
+  }
+  // The rows are held, the parameters guarded by the network's busy flag.
+  const py::gil_scoped_release release;
+  return self.call(rows, record);
+}
+
+py::array predict_all(const CallableNetwork& self, const py::object& x) {
+  const Network& network = self.network();
+  const py::object plain =
+      py::isinstance<Tensor>(x) ? py::object(to_numpy(x.cast<TensorPtr>())) : x;
+  const InputArray input =
+      parse_features(plain, "X", expected_cols(network), network.input_label());
+  const index_t width = network.n_out(input.view.cols);
+  TensorPtr out = make_tensor(network.dtype(), {input.view.rows, width});
+  BadElement bad;
+  RunStatus status = RunStatus::kDone;
+  {
+    // Parsed above: nothing below touches Python but the poll, which takes the GIL.
+    const py::gil_scoped_release release;
+    status = predict(network, input.view, out->data, width, &bad,
+                     [] { return !signal_pending(); });
+  }
+  if (status == RunStatus::kStopped) throw py::error_already_set();
+  if (status == RunStatus::kBadFeature) {
+    throw ValueError(overflow_message(bad, input, "X", dtype_name(network.dtype())));
+  }
+  return to_numpy(out);
+}
+
+}  // namespace
+
+void register_network(py::module_& m) {
+  py::class_<CallableNetwork, std::shared_ptr<CallableNetwork>>(
+      m, "Network", "A model's layers as a native plan. Holds the parameters, copies nothing.")
+      .def(py::init(&make_network), py::arg("layers"))
+      .def("__call__", &call, py::arg("x"), "Outputs (n, out_features) of rows (n, in_features).")
+      .def("predict", &predict_all, py::arg("x"),
+           "Outputs as an ndarray; working memory does not grow with the rows.")
+      .def_property_readonly("in_features",
+                             [](const CallableNetwork& n) { return n.network().n_in(); })
+      .def(
+          "out_features",
+          [](const CallableNetwork& n, index_t n_in) { return n.network().n_out(n_in); },
+          py::arg("in_features") = 0)
+      .def_property_readonly("dtype", [](const CallableNetwork& n) {
+        return numpy_dtype(n.network().dtype());
+      });
+}
+
+}  // namespace schuss::bindings
