@@ -5,7 +5,7 @@
 /// A NaN gives a NaN, infinities and signed zeros give their limits. Results of exp, sigmoid,
 /// softplus and erfc below the smallest normal number are +0. Bounds on the error in units in the
 /// last place, the float32 ones checked over inputs of every exponent and sign by
-/// tests/cpp/elementary_exhaustive.cpp, the float64 ones measured on dense and special points:
+/// tests/cpp/elementary_exhaustive.cpp, the float64 ones measured on random points:
 ///
 ///             exp   expm1  log   log1p  tanh  sigmoid  softplus  erf   erfc
 ///   float32   1.05  1.15   0.90  0.95   1.40  1.20     1.80      1.05  2.10
