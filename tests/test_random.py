@@ -167,8 +167,6 @@ def test_permutation_values_are_frozen():
     assert testing.permutation(10**6, 42, 3, 500_000, 4).tolist() == FROZEN_MILLION
 
 
-
-
 def ulps(got, exact):
     """Distance in units in the last place of the exact value."""
     if exact == 0:
@@ -217,9 +215,7 @@ def test_normal_quantile_is_accurate_to_its_last_digits():
 
 def test_normal_quantile_is_odd_and_infinite_at_the_ends():
     p = np.array([0.25, 0.4375, 2.0**-20])
-    np.testing.assert_array_equal(
-        testing.normal_quantile(p), -testing.normal_quantile(1.0 - p)
-    )
+    np.testing.assert_array_equal(testing.normal_quantile(p), -testing.normal_quantile(1.0 - p))
     assert testing.normal_quantile([0.0, 0.5, 1.0]).tolist() == [-math.inf, 0.0, math.inf]
     assert np.isnan(testing.normal_quantile([-0.1, 1.1, math.nan])).all()
 

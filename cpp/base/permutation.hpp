@@ -94,9 +94,9 @@ class Permutation {
   /// function, xored, to the range: squaring is what makes neighbours unrelated.
   template <class Half>
   static Half mix(Half x, Half other, Key key, Half range) {
-    const auto line = static_cast<Half>(static_cast<Whole<Half>>(other) *
-                                            static_cast<Half>(key.multiplier) +
-                                        static_cast<Half>(key.offset));
+    const auto line =
+        static_cast<Half>(static_cast<Whole<Half>>(other) * static_cast<Half>(key.multiplier) +
+                          static_cast<Half>(key.offset));
     const auto low = static_cast<Half>(static_cast<Whole<Half>>(line) * line);
     const auto hash = static_cast<Half>(low ^ high_product(line, line));
     const auto sum = static_cast<Half>(x + high_product(hash, range));
@@ -152,8 +152,8 @@ class Permutation {
     const auto last = static_cast<Whole<Half>>(n_ - 1);
     Whole<Half> beyond = 0;
     for (index_t j = 0; j < kCount; ++j) {
-      const auto i = static_cast<Whole<Half>>(static_cast<Whole<Half>>(left[j]) * columns[j] +
-                                              right[j]);
+      const auto i =
+          static_cast<Whole<Half>>(static_cast<Whole<Half>>(left[j]) * columns[j] + right[j]);
       beyond |= last - i;  // wraps around, and so sets the top bit, where i >= n
       out[j] = static_cast<index_t>(i);
     }

@@ -21,10 +21,9 @@ constexpr PhiloxCounter philox(PhiloxCounter counter, PhiloxKey key) {
   for (int round = 0; round < 10; ++round) {
     const std::uint64_t a = kMultiplier0 * counter[0];
     const std::uint64_t b = kMultiplier1 * counter[2];
-    counter = {static_cast<std::uint32_t>(b >> 32) ^ counter[1] ^ key[0],
-               static_cast<std::uint32_t>(b),
-               static_cast<std::uint32_t>(a >> 32) ^ counter[3] ^ key[1],
-               static_cast<std::uint32_t>(a)};
+    counter = {
+        static_cast<std::uint32_t>(b >> 32) ^ counter[1] ^ key[0], static_cast<std::uint32_t>(b),
+        static_cast<std::uint32_t>(a >> 32) ^ counter[3] ^ key[1], static_cast<std::uint32_t>(a)};
     key = {key[0] + kWeyl0, key[1] + kWeyl1};
   }
   return counter;
@@ -46,8 +45,8 @@ class RandomStream {
   constexpr RandomStream(std::uint64_t seed, RandomUse use, std::uint64_t stream)
       : stream_(stream) {
     // A key of its own for each use: one more Philox call, so that counters never meet.
-    const PhiloxCounter mixed = philox({static_cast<std::uint32_t>(use), 0, 0, 0},
-                                       {low_half(seed), high_half(seed)});
+    const PhiloxCounter mixed =
+        philox({static_cast<std::uint32_t>(use), 0, 0, 0}, {low_half(seed), high_half(seed)});
     key_ = {mixed[0], mixed[1]};
   }
 

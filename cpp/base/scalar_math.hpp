@@ -39,8 +39,7 @@ inline double scalar_log(double x) {
   constexpr std::uint64_t kSqrtHalf = 0x3fe6a09e667f3bcdU;
   const std::uint64_t shifted = std::bit_cast<std::uint64_t>(x) + (kOne - kSqrtHalf);
   exponent += static_cast<double>(static_cast<std::int64_t>(shifted >> 52) - 1023);
-  const double f =
-      std::bit_cast<double>((shifted & 0x000fffffffffffffU) + kSqrtHalf) - 1.0;
+  const double f = std::bit_cast<double>((shifted & 0x000fffffffffffffU) + kSqrtHalf) - 1.0;
 
   // log(1 + f) = 2*atanh(s), s = f/(2+f), |s| < 0.1716: 2s + 2s*(z/3 + z^2/5 + ...), z = s^2; the
   // first term left out is below 2^-58 of the sum. `rest` is what rounding took from s.

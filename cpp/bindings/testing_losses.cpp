@@ -74,9 +74,15 @@ class MarkedRows {
 };
 
 LossKind loss_kind(const std::string& name) {
-  static constexpr const char* kNames[kLossCount] = {
-      "mse",      "l1",          "huber", "smooth_l1", "bce", "bce_with_logits",
-      "cross_entropy_index", "cross_entropy_probs", "nll"};
+  static constexpr const char* kNames[kLossCount] = {"mse",
+                                                     "l1",
+                                                     "huber",
+                                                     "smooth_l1",
+                                                     "bce",
+                                                     "bce_with_logits",
+                                                     "cross_entropy_index",
+                                                     "cross_entropy_probs",
+                                                     "nll"};
   for (int i = 0; i < kLossCount; ++i) {
     if (name == kNames[i]) return static_cast<LossKind>(i);
   }
@@ -130,7 +136,8 @@ py::dict run_loss(const Kernels<T>& table, LossKind kind, const Array<T>& predic
   const auto pos_weight = optional_values<T>(array_option("pos_weight"), cols, "pos_weight");
   const auto row_scale = optional_values<T>(array_option("row_scale"), rows, "row_scale");
   MarkedRows<T> element_scale(rows, cols, offset, gap);
-  const auto scales = optional_values<T>(array_option("element_scale"), rows * cols, "element_scale");
+  const auto scales =
+      optional_values<T>(array_option("element_scale"), rows * cols, "element_scale");
   if (!scales.empty()) element_scale.set(scales.data());
   py::array_t<T> row_loss(rows);
 

@@ -194,7 +194,8 @@ class ElementwiseLoss {
     const V pos_weight = S::set1(b_.pos_weight == nullptr ? T{1} : b_.pos_weight[0]);
     for (index_t r = 0; r < b_.rows; r += S::kWidth) {
       const P first = first_of(b_.rows - r);
-      const V row_scale = b_.row_scale == nullptr ? S::set1(T{1}) : S::load(b_.row_scale + r, first);
+      const V row_scale =
+          b_.row_scale == nullptr ? S::set1(T{1}) : S::load(b_.row_scale + r, first);
       const V value = elements(r, 0, first, row_scale, weight, pos_weight);
       // The lane sum of one value is the value, but -0 gives +0.
       if (b_.row_loss != nullptr) S::store(b_.row_loss + r, first, S::add(value, S::zero()));

@@ -71,17 +71,17 @@ class CrossEntropy {
   static constexpr bool kSums = kTarget != Target::kLabel;  // needs sums of q
 
   struct RowSums {
-    T z = T{1};        // sum of e_c
-    T q = T{0};        // A: sum of q_c; of a label alone, its weight
-    T shift = T{0};    // sum of q_c * (x_c - m)
+    T z = T{1};         // sum of e_c
+    T q = T{0};         // A: sum of q_c; of a label alone, its weight
+    T shift = T{0};     // sum of q_c * (x_c - m)
     T at_label = T{0};  // x_y - m
   };
 
   /// What the gradient of one row is made of.
   struct RowGradient {
-    T factor;     // of e_c
-    T spread;     // of q_c
-    T at_label;   // taken from the label's column
+    T factor;    // of e_c
+    T spread;    // of q_c
+    T at_label;  // taken from the label's column
     T row_scale;
   };
 
@@ -141,8 +141,7 @@ class CrossEntropy {
     if constexpr (kByLabel) {
       T d = e * g.factor;
       if constexpr (kTarget == Target::kSmoothLabel) d = d - g.spread * class_weight(label(r));
-      b_.d_prediction[r * b_.ld_d_prediction + label(r)] =
-          (d - g.at_label) * scale_ * g.row_scale;
+      b_.d_prediction[r * b_.ld_d_prediction + label(r)] = (d - g.at_label) * scale_ * g.row_scale;
     }
   }
 

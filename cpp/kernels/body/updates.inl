@@ -17,7 +17,7 @@ template <class T, class F>
 [[gnu::always_inline]] inline void each_register(index_t n, F f) {
   using S = Simd<T>;
   const auto load = [](const T* p) __attribute__((always_inline)) { return S::load(p); };
-  const auto store = [](T* p, Vec<T> v) __attribute__((always_inline)) { S::store(p, v); };
+  const auto store = [](T * p, Vec<T> v) __attribute__((always_inline)) { S::store(p, v); };
   index_t i = 0;
   for (; i + 4 * S::kWidth <= n; i += 4 * S::kWidth) {
     f(i, load, store);
@@ -29,7 +29,7 @@ template <class T, class F>
     const auto first = S::prefix(n - i < S::kWidth ? n - i : S::kWidth);
     f(
         i, [first](const T* p) __attribute__((always_inline)) { return S::load(p, first); },
-        [first](T* p, Vec<T> v) __attribute__((always_inline)) { S::store(p, first, v); });
+        [first](T * p, Vec<T> v) __attribute__((always_inline)) { S::store(p, first, v); });
   }
 }
 
@@ -54,18 +54,19 @@ void sgd_loop(T* p, const T* g, T* buffer, index_t n, const SgdStep& step) {
   const auto momentum = S::set1(static_cast<T>(step.momentum));
   const auto fresh = S::set1(static_cast<T>(1.0 - step.dampening));
   const auto decay = S::set1(static_cast<T>(step.weight_decay));
-  each_register<T>(n, [=](index_t i, auto load, auto store) __attribute__((always_inline)) {
-    const auto old = load(p + i);
-    auto d = effective_gradient<T, kMaximize, kDecay>(load(g + i), old, decay);
-    if constexpr (kMomentum != Momentum::kNone) {
-      auto b = d;
-      if constexpr (!kFirst) b = S::fma(momentum, load(buffer + i), S::mul(fresh, d));
-      b = v_flush_subnormal<T>(b);
-      store(buffer + i, b);
-      d = kNesterov ? S::fma(momentum, b, d) : b;
-    }
-    store(p + i, S::fnma(lr, d, old));
-  });
+  each_register<T>(
+      n, [=](index_t i, auto load, auto store) __attribute__((always_inline)) {
+        const auto old = load(p + i);
+        auto d = effective_gradient<T, kMaximize, kDecay>(load(g + i), old, decay);
+        if constexpr (kMomentum != Momentum::kNone) {
+          auto b = d;
+          if constexpr (!kFirst) b = S::fma(momentum, load(buffer + i), S::mul(fresh, d));
+          b = v_flush_subnormal<T>(b);
+          store(buffer + i, b);
+          d = kNesterov ? S::fma(momentum, b, d) : b;
+        }
+        store(p + i, S::fnma(lr, d, old));
+      });
 }
 
 template <class T, bool kMaximize, bool kDecay>
@@ -120,32 +121,33 @@ void adam_loop(T* p, const T* g, T* m, T* v, T* v_max, index_t n, const AdamStep
   const auto step_size = S::set1(static_cast<T>(step.lr / step.bias1));
   const auto sqrt_bias2 = S::set1(static_cast<T>(step.sqrt_bias2));
   const auto eps = S::set1(static_cast<T>(step.eps));
-  each_register<T>(n, [=](index_t i, auto load, auto store) __attribute__((always_inline)) {
-    auto x = load(p + i);
-    const auto d =
-        effective_gradient<T, kMaximize, kDecay == Decay::kInGradient>(load(g + i), x, decay);
-    if constexpr (kDecay == Decay::kDecoupled) x = S::mul(x, shrink);
-    auto mean = load(m + i);
-    mean = near_g ? S::fma(toward, S::sub(mean, d), d) : S::fma(toward, S::sub(d, mean), mean);
-    mean = v_flush_subnormal<T>(mean);
-    auto square = S::fma(S::mul(fresh2, d), d, S::mul(beta2, load(v + i)));
-    square = v_flush_subnormal<T>(square);
-    store(m + i, mean);
-    store(v + i, square);
-    if constexpr (kAmsgrad) {
-      const auto largest = load(v_max + i);
-      const auto replace = S::mask_or(S::lt(largest, square), S::unordered(square, square));
-      square = S::select(replace, square, largest);
-      store(v_max + i, square);
-    }
-    const auto divisor = S::add(S::div(S::sqrt(square), sqrt_bias2), eps);
-    auto move = S::div(S::mul(step_size, mean), divisor);
-    // eps = 0 and an element that never had a gradient: 0/0. PyTorch makes it NaN; standing still
-    // is what the limit says, and what padding needs.
-    const auto still = S::mask_and(S::eq(mean, S::zero()), S::eq(divisor, S::zero()));
-    move = S::select(still, S::zero(), move);
-    store(p + i, S::sub(x, move));
-  });
+  each_register<T>(
+      n, [=](index_t i, auto load, auto store) __attribute__((always_inline)) {
+        auto x = load(p + i);
+        const auto d =
+            effective_gradient<T, kMaximize, kDecay == Decay::kInGradient>(load(g + i), x, decay);
+        if constexpr (kDecay == Decay::kDecoupled) x = S::mul(x, shrink);
+        auto mean = load(m + i);
+        mean = near_g ? S::fma(toward, S::sub(mean, d), d) : S::fma(toward, S::sub(d, mean), mean);
+        mean = v_flush_subnormal<T>(mean);
+        auto square = S::fma(S::mul(fresh2, d), d, S::mul(beta2, load(v + i)));
+        square = v_flush_subnormal<T>(square);
+        store(m + i, mean);
+        store(v + i, square);
+        if constexpr (kAmsgrad) {
+          const auto largest = load(v_max + i);
+          const auto replace = S::mask_or(S::lt(largest, square), S::unordered(square, square));
+          square = S::select(replace, square, largest);
+          store(v_max + i, square);
+        }
+        const auto divisor = S::add(S::div(S::sqrt(square), sqrt_bias2), eps);
+        auto move = S::div(S::mul(step_size, mean), divisor);
+        // eps = 0 and an element that never had a gradient: 0/0. PyTorch makes it NaN; standing still
+        // is what the limit says, and what padding needs.
+        const auto still = S::mask_and(S::eq(mean, S::zero()), S::eq(divisor, S::zero()));
+        move = S::select(still, S::zero(), move);
+        store(p + i, S::sub(x, move));
+      });
 }
 
 template <class T, bool kMaximize, Decay kDecay>
