@@ -136,7 +136,8 @@ ParameterPtr new_parameter(const py::object& data, bool requires_grad) {
 
 /// (values, lies like a dense layer's weight, requires_grad, grad): pickling keeps the layout.
 py::tuple parameter_state(const ParameterPtr& self) {
-  const bool weight = self->shape.rank == 2 && !(self->layout.rows == 1 && self->shape[0] != 1);
+  const bool plain = self->layout.rows == 1 && self->shape[0] != 1 && self->strides[1] == 1;
+  const bool weight = self->shape.rank == 2 && !plain;
   const py::object grad = self->grad == nullptr ? py::none() : to_numpy(self->grad).attr("copy")();
   return py::make_tuple(to_numpy(self).attr("copy")("C"), weight, self->requires_grad, grad);
 }

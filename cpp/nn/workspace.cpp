@@ -83,8 +83,8 @@ void Workspace<T>::pack_forward(const Network& network, index_t for_rows) {
 }
 
 template <class T>
-void Workspace<T>::pack_backward(const Network& network, std::size_t lowest) {
-  for (std::size_t s = lowest + 1; s < stages_.size(); ++s) {
+void Workspace<T>::pack_backward(const Network& network, std::size_t first_stage) {
+  for (std::size_t s = first_stage; s < stages_.size(); ++s) {
     const Stage& stage = network.stages()[s];
     if (!stage.dense() || stage.narrow()) continue;
     kernels<T>().pack(stage.weight->ptr<T>(), 1, stage.weight->layout.ld, stage.n_out, stage.n_in,
@@ -187,7 +187,7 @@ void Workspace<T>::backward(const Network& network, Block<const T> x, index_t fi
     }
     through_activation = false;
     const bool to_x = s == 0 && d_x != nullptr;
-    if (!to_x && (s == 0 || s <= lowest)) return;
+    if (d_x == nullptr && s <= lowest) return;
     const Block<T> d_in = to_x ? *d_x : stages_[s - 1].d;
     if (stage.dense()) {
       const Stage* below = to_x ? nullptr : &network.stages()[s - 1];

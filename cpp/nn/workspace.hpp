@@ -45,8 +45,8 @@ class Workspace {
   /// Copies the weights into the order the products read them in. Call after each change of a
   /// weight; `for_rows` is how many rows will use it (few rows: the copy does not pay).
   void pack_forward(const Network& network, index_t for_rows);
-  /// The same for the gradient's way back, stages `lowest`+1 and up.
-  void pack_backward(const Network& network, std::size_t lowest);
+  /// The same for the gradient's way back through stages `first_stage` and up.
+  void pack_backward(const Network& network, std::size_t first_stage);
 
   /// Runs all stages over rows first..first+count of `x` (which holds row 0).
   void forward(const Network& network, Block<const T> x, index_t first, index_t count);
