@@ -6,6 +6,7 @@
 
 #include "kernels/body/elementary.inl"
 #include "kernels/body/lanes.inl"
+#include "kernels/body/registers.inl"
 #include "kernels/body/softmax_losses.inl"
 #include "kernels/body/unroll.inl"
 #include "kernels/kernels.hpp"
@@ -140,7 +141,6 @@ class ElementwiseLoss {
  private:
   using S = Simd<T>;
   using V = Vec<T>;
-  using P = typename S::P;
 
   /// One column without gaps is a vector whose elements are rows.
   bool is_column() const {
@@ -149,43 +149,50 @@ class ElementwiseLoss {
            ((b_.element_loss == nullptr && b_.element_scale == nullptr) || b_.ld_element == 1);
   }
 
-  /// The register of elements at `x`, row `r` and column `c` (offsets of everything else).
-  /// Returns the losses, +0 in absent lanes.
-  [[gnu::always_inline]] V elements(index_t r, index_t c, P first, V row_scale, V weight,
+  /// The register of elements at row `r` and column `c`. Returns the losses, +0 in absent lanes.
+  template <class Access>
+  [[gnu::always_inline]] V elements(Access at, index_t r, index_t c, V row_scale, V weight,
                                     V pos_weight) const {
-    const V x = S::load(b_.prediction + r * b_.ld_prediction + c, first);
-    const V t = S::load(b_.target + r * b_.ld_target + c, first);
+    const V x = at.load(b_.prediction + r * b_.ld_prediction + c);
+    const V t = at.load(b_.target + r * b_.ld_target + c);
     LossTerm<T> term = formula_(x, t, pos_weight);
     if constexpr (kWeighted) {
       term.value = S::mul(term.value, weight);
       term.d_prediction = S::mul(term.d_prediction, weight);
     }
     if (b_.element_loss != nullptr) {
-      S::store(b_.element_loss + r * b_.ld_element + c, first, term.value);
+      at.store(b_.element_loss + r * b_.ld_element + c, term.value);
     }
     if (b_.d_prediction != nullptr) {
       V d = S::mul(S::mul(term.d_prediction, S::set1(scale_)), row_scale);
       if (b_.element_scale != nullptr) {
-        d = S::mul(d, S::load(b_.element_scale + r * b_.ld_element + c, first));
+        d = S::mul(d, at.load(b_.element_scale + r * b_.ld_element + c));
       }
-      S::store(b_.d_prediction + r * b_.ld_d_prediction + c, first, d);
+      at.store(b_.d_prediction + r * b_.ld_d_prediction + c, d);
     }
-    return S::keep(first, term.value);
+    return at.keep(term.value);
   }
 
   void run_row(index_t r) const {
     const V row_scale = S::set1(b_.row_scale == nullptr ? T{1} : b_.row_scale[r]);
     Lanes<T> sum = Lanes<T>::zero();
-    for (index_t c = 0; c < b_.cols; c += kLanes<T>) {
+    const auto one_register = [&](auto at, index_t c, V& lanes) __attribute__((always_inline)) {
+      lanes = S::add(lanes, elements(at, r, c, row_scale, load_or_one(at, b_.weight, c),
+                                     load_or_one(at, b_.pos_weight, c)));
+    };
+    const index_t whole = b_.cols / kLanes<T> * kLanes<T>;
+    for (index_t c = 0; c < whole; c += kLanes<T>) {
       unroll<Lanes<T>::kParts>([&](auto part) __attribute__((always_inline)) {
-        const index_t at = c + part * S::kWidth;
-        if (at >= b_.cols) return;
-        const P first = first_of(b_.cols - at);
-        sum.part[part] = S::add(sum.part[part],
-                                elements(r, at, first, row_scale, load_or_one(b_.weight, at, first),
-                                         load_or_one(b_.pos_weight, at, first)));
+        one_register(WholeRegister<T>{}, c + part * S::kWidth, sum.part[part]);
       });
     }
+    unroll<Lanes<T>::kParts>([&](auto part) __attribute__((always_inline)) {
+      const index_t c = whole + part * S::kWidth;
+      if (c >= b_.cols) return;
+      with_register<T>(
+          b_.cols - c, [&](auto at)
+                           __attribute__((always_inline)) { one_register(at, c, sum.part[part]); });
+    });
     if (b_.row_loss != nullptr) b_.row_loss[r] = tree_sum(sum);
   }
 
@@ -193,22 +200,20 @@ class ElementwiseLoss {
     const V weight = S::set1(b_.weight == nullptr ? T{1} : b_.weight[0]);
     const V pos_weight = S::set1(b_.pos_weight == nullptr ? T{1} : b_.pos_weight[0]);
     for (index_t r = 0; r < b_.rows; r += S::kWidth) {
-      const P first = first_of(b_.rows - r);
-      const V row_scale =
-          b_.row_scale == nullptr ? S::set1(T{1}) : S::load(b_.row_scale + r, first);
-      const V value = elements(r, 0, first, row_scale, weight, pos_weight);
-      // The lane sum of one value is the value, but -0 gives +0.
-      if (b_.row_loss != nullptr) S::store(b_.row_loss + r, first, S::add(value, S::zero()));
+      with_register<T>(
+          b_.rows - r, [&](auto at) __attribute__((always_inline)) {
+            const V row_scale = b_.row_scale == nullptr ? S::set1(T{1}) : at.load(b_.row_scale + r);
+            const V value = elements(at, r, 0, row_scale, weight, pos_weight);
+            // The lane sum of one value is the value, but -0 gives +0.
+            if (b_.row_loss != nullptr) at.store(b_.row_loss + r, S::add(value, S::zero()));
+          });
     }
   }
 
-  [[gnu::always_inline]] static P first_of(index_t n) {
-    return S::prefix(n < S::kWidth ? n : S::kWidth);
-  }
-
-  [[gnu::always_inline]] static V load_or_one(const T* p, index_t at, P first) {
+  template <class Access>
+  [[gnu::always_inline]] static V load_or_one(Access at, const T* p, index_t c) {
     if constexpr (kWeighted) {
-      if (p != nullptr) return S::load(p + at, first);
+      if (p != nullptr) return at.load(p + c);
     }
     return S::set1(T{1});
   }

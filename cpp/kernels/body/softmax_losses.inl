@@ -8,6 +8,7 @@
 
 #include "kernels/body/elementary.inl"
 #include "kernels/body/lanes.inl"
+#include "kernels/body/registers.inl"
 #include "kernels/body/softmax.inl"
 #include "kernels/body/unroll.inl"
 #include "kernels/kernels.hpp"
@@ -116,17 +117,18 @@ class CrossEntropy {
     return {weight / sums.z, kTarget == Target::kSmoothLabel ? spread_ : T{1}, sums.q, row_scale};
   }
 
-  /// q of n columns from c on; +0 in absent lanes.
-  [[gnu::always_inline]] V q_at(index_t r, index_t c, typename S::P first) const {
+  /// q of the columns from c on; +0 in absent lanes.
+  template <class Access>
+  [[gnu::always_inline]] V q_at(Access at, index_t r, index_t c) const {
     V q = S::set1(T{1});
     if constexpr (kTarget == Target::kProbability) {
-      q = S::load(b_.target + r * b_.ld_target + c, first);
+      q = at.load(b_.target + r * b_.ld_target + c);
       if (b_.label_smoothing != 0.0) q = S::fma(q, S::set1(keep_), S::set1(spread_));
-      if (b_.weight != nullptr) q = S::mul(q, S::load(b_.weight + c, first));
+      if (b_.weight != nullptr) q = S::mul(q, at.load(b_.weight + c));
     } else if (b_.weight != nullptr) {
-      q = S::load(b_.weight + c, first);
+      q = at.load(b_.weight + c);
     }
-    return S::keep(first, q);
+    return at.keep(q);
   }
 
   [[gnu::always_inline]] V d_at(V e, V q, const RowGradient& g) const {
@@ -145,15 +147,22 @@ class CrossEntropy {
     }
   }
 
-  [[gnu::always_inline]] static typename S::P first_of(index_t n) {
-    return S::prefix(n < S::kWidth ? n : S::kWidth);
-  }
-
   void start_label(index_t r, T m, RowSums& sums) const {
     if constexpr (kByLabel) {
       sums.at_label = b_.prediction[r * b_.ld_prediction + label(r)] - m;
       sums.q = kTarget == Target::kLabel ? class_weight(label(r)) : keep_ * class_weight(label(r));
     }
+  }
+
+  /// f(part, c, access) for each register of the kLanes columns from `first` on.
+  template <class F>
+  [[gnu::always_inline]] void each_part(index_t first, F f) const {
+    unroll<kParts>([&](auto part) __attribute__((always_inline)) {
+      const index_t c = first + part * S::kWidth;
+      if (c >= b_.cols) return;
+      with_register<T>(
+          b_.cols - c, [&](auto at) __attribute__((always_inline)) { f(part, c, at); });
+    });
   }
 
   /// A row of at most kLanes columns stays in registers.
@@ -165,27 +174,24 @@ class CrossEntropy {
     Lanes<T> e = Lanes<T>::zero();
     Lanes<T> q = Lanes<T>::zero();
     Lanes<T> shift = Lanes<T>::zero();
-    unroll<kParts>([&](auto part) __attribute__((always_inline)) {
-      const index_t at = part * S::kWidth;
-      if (at >= b_.cols) return;
-      const auto first = first_of(b_.cols - at);
-      const V below = S::keep(first, S::sub(S::load(x + at, first), S::set1(m)));
-      e.part[part] = S::keep(first, v_exp<T>(below));
-      if constexpr (kSums) {
-        q.part[part] = q_at(r, at, first);
-        shift.part[part] = S::fma(q.part[part], below, S::zero());
-      }
-    });
+    each_part(
+        0, [&](auto part, index_t c, auto at) __attribute__((always_inline)) {
+          const V below = at.keep(S::sub(at.load(x + c), S::set1(m)));
+          e.part[part] = at.keep(v_exp<T>(below));
+          if constexpr (kSums) {
+            q.part[part] = q_at(at, r, c);
+            shift.part[part] = S::fma(q.part[part], below, S::zero());
+          }
+        });
     finish_sums(e, q, shift, sums);
     if (b_.d_prediction == nullptr) return sums;
 
     const RowGradient g = gradient(r, sums);
     T* d = b_.d_prediction + r * b_.ld_d_prediction;
-    unroll<kParts>([&](auto part) __attribute__((always_inline)) {
-      const index_t at = part * S::kWidth;
-      if (at >= b_.cols) return;
-      S::store(d + at, first_of(b_.cols - at), d_at(e.part[part], q.part[part], g));
-    });
+    each_part(
+        0, [&](auto part, index_t c, auto at) __attribute__((always_inline)) {
+          at.store(d + c, d_at(e.part[part], q.part[part], g));
+        });
     if constexpr (kByLabel) {
       T line[kLanes<T>];
       e.store(line, kLanes<T>);
@@ -204,21 +210,19 @@ class CrossEntropy {
     Lanes<T> z = Lanes<T>::zero();
     Lanes<T> q_sum = Lanes<T>::zero();
     Lanes<T> shift = Lanes<T>::zero();
-    for (index_t c = 0; c < b_.cols; c += kLanes<T>) {
-      unroll<kParts>([&](auto part) __attribute__((always_inline)) {
-        const index_t at = c + part * S::kWidth;
-        if (at >= b_.cols) return;
-        const auto first = first_of(b_.cols - at);
-        const V below = S::keep(first, S::sub(S::load(x + at, first), S::set1(m)));
-        const V e = S::keep(first, v_exp<T>(below));
-        z.part[part] = S::add(z.part[part], e);
-        if constexpr (kSums) {
-          const V q = q_at(r, at, first);
-          q_sum.part[part] = S::add(q_sum.part[part], q);
-          shift.part[part] = S::fma(q, below, shift.part[part]);
-        }
-        if (d != nullptr) S::store(d + at, first, e);
-      });
+    for (index_t first = 0; first < b_.cols; first += kLanes<T>) {
+      each_part(
+          first, [&](auto part, index_t c, auto at) __attribute__((always_inline)) {
+            const V below = at.keep(S::sub(at.load(x + c), S::set1(m)));
+            const V e = at.keep(v_exp<T>(below));
+            z.part[part] = S::add(z.part[part], e);
+            if constexpr (kSums) {
+              const V q = q_at(at, r, c);
+              q_sum.part[part] = S::add(q_sum.part[part], q);
+              shift.part[part] = S::fma(q, below, shift.part[part]);
+            }
+            if (d != nullptr) at.store(d + c, e);
+          });
     }
     finish_sums(z, q_sum, shift, sums);
     if (d == nullptr) return sums;
@@ -226,10 +230,12 @@ class CrossEntropy {
     const RowGradient g = gradient(r, sums);
     T e_label = T{0};
     if constexpr (kByLabel) e_label = d[label(r)];
-    for (index_t c = 0; c < b_.cols; c += S::kWidth) {
-      const auto first = first_of(b_.cols - c);
-      const V q = kSums ? q_at(r, c, first) : S::zero();
-      S::store(d + c, first, d_at(S::load(d + c, first), q, g));
+    for (index_t first = 0; first < b_.cols; first += kLanes<T>) {
+      each_part(
+          first, [&](auto /*part*/, index_t c, auto at) __attribute__((always_inline)) {
+            const V q = kSums ? q_at(at, r, c) : S::zero();
+            at.store(d + c, d_at(at.load(d + c), q, g));
+          });
     }
     set_label(r, e_label, g);
     return sums;

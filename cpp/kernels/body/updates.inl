@@ -6,31 +6,26 @@
 #pragma once
 
 #include "kernels/body/elementary.inl"
+#include "kernels/body/registers.inl"
 #include "kernels/kernels.hpp"
 
 namespace schuss {
 namespace {
 
-/// f(i, load, store) for each register of 0..n-1: `load(p)` and `store(p, v)` are whole, or of the
-/// elements that are left.
+/// f(i, access) for each register of 0..n-1.
 template <class T, class F>
 [[gnu::always_inline]] inline void each_register(index_t n, F f) {
-  using S = Simd<T>;
-  const auto load = [](const T* p) __attribute__((always_inline)) { return S::load(p); };
-  const auto store = [](T * p, Vec<T> v) __attribute__((always_inline)) { S::store(p, v); };
+  constexpr int kWidth = Simd<T>::kWidth;
+  const WholeRegister<T> whole;
   index_t i = 0;
-  for (; i + 4 * S::kWidth <= n; i += 4 * S::kWidth) {
-    f(i, load, store);
-    f(i + S::kWidth, load, store);
-    f(i + 2 * S::kWidth, load, store);
-    f(i + 3 * S::kWidth, load, store);
+  for (; i + 4 * kWidth <= n; i += 4 * kWidth) {
+    f(i, whole);
+    f(i + kWidth, whole);
+    f(i + 2 * kWidth, whole);
+    f(i + 3 * kWidth, whole);
   }
-  for (; i < n; i += S::kWidth) {
-    const auto first = S::prefix(n - i < S::kWidth ? n - i : S::kWidth);
-    f(
-        i, [first](const T* p) __attribute__((always_inline)) { return S::load(p, first); },
-        [first](T * p, Vec<T> v) __attribute__((always_inline)) { S::store(p, first, v); });
-  }
+  for (; i + kWidth <= n; i += kWidth) f(i, whole);
+  if (i < n) f(i, PartRegister<T>{Simd<T>::prefix(n - i)});
 }
 
 /// The gradient with `maximize` and weight decay in it.
@@ -55,17 +50,17 @@ void sgd_loop(T* p, const T* g, T* buffer, index_t n, const SgdStep& step) {
   const auto fresh = S::set1(static_cast<T>(1.0 - step.dampening));
   const auto decay = S::set1(static_cast<T>(step.weight_decay));
   each_register<T>(
-      n, [=](index_t i, auto load, auto store) __attribute__((always_inline)) {
-        const auto old = load(p + i);
-        auto d = effective_gradient<T, kMaximize, kDecay>(load(g + i), old, decay);
+      n, [=](index_t i, auto at) __attribute__((always_inline)) {
+        const auto old = at.load(p + i);
+        auto d = effective_gradient<T, kMaximize, kDecay>(at.load(g + i), old, decay);
         if constexpr (kMomentum != Momentum::kNone) {
           auto b = d;
-          if constexpr (!kFirst) b = S::fma(momentum, load(buffer + i), S::mul(fresh, d));
+          if constexpr (!kFirst) b = S::fma(momentum, at.load(buffer + i), S::mul(fresh, d));
           b = v_flush_subnormal<T>(b);
-          store(buffer + i, b);
+          at.store(buffer + i, b);
           d = kNesterov ? S::fma(momentum, b, d) : b;
         }
-        store(p + i, S::fnma(lr, d, old));
+        at.store(p + i, S::fnma(lr, d, old));
       });
 }
 
@@ -122,23 +117,23 @@ void adam_loop(T* p, const T* g, T* m, T* v, T* v_max, index_t n, const AdamStep
   const auto sqrt_bias2 = S::set1(static_cast<T>(step.sqrt_bias2));
   const auto eps = S::set1(static_cast<T>(step.eps));
   each_register<T>(
-      n, [=](index_t i, auto load, auto store) __attribute__((always_inline)) {
-        auto x = load(p + i);
-        const auto d =
-            effective_gradient<T, kMaximize, kDecay == Decay::kInGradient>(load(g + i), x, decay);
+      n, [=](index_t i, auto at) __attribute__((always_inline)) {
+        auto x = at.load(p + i);
+        const auto d = effective_gradient<T, kMaximize, kDecay == Decay::kInGradient>(
+            at.load(g + i), x, decay);
         if constexpr (kDecay == Decay::kDecoupled) x = S::mul(x, shrink);
-        auto mean = load(m + i);
+        auto mean = at.load(m + i);
         mean = near_g ? S::fma(toward, S::sub(mean, d), d) : S::fma(toward, S::sub(d, mean), mean);
         mean = v_flush_subnormal<T>(mean);
-        auto square = S::fma(S::mul(fresh2, d), d, S::mul(beta2, load(v + i)));
+        auto square = S::fma(S::mul(fresh2, d), d, S::mul(beta2, at.load(v + i)));
         square = v_flush_subnormal<T>(square);
-        store(m + i, mean);
-        store(v + i, square);
+        at.store(m + i, mean);
+        at.store(v + i, square);
         if constexpr (kAmsgrad) {
-          const auto largest = load(v_max + i);
+          const auto largest = at.load(v_max + i);
           const auto replace = S::mask_or(S::lt(largest, square), S::unordered(square, square));
           square = S::select(replace, square, largest);
-          store(v_max + i, square);
+          at.store(v_max + i, square);
         }
         const auto divisor = S::add(S::div(S::sqrt(square), sqrt_bias2), eps);
         auto move = S::div(S::mul(step_size, mean), divisor);
@@ -146,7 +141,7 @@ void adam_loop(T* p, const T* g, T* m, T* v, T* v_max, index_t n, const AdamStep
         // is what the limit says, and what padding needs.
         const auto still = S::mask_and(S::eq(mean, S::zero()), S::eq(divisor, S::zero()));
         move = S::select(still, S::zero(), move);
-        store(p + i, S::sub(x, move));
+        at.store(p + i, S::sub(x, move));
       });
 }
 
