@@ -32,9 +32,10 @@ from schuss._schuss import Parameter, Tensor, __version__, set_threads, threads
 from schuss._schuss import info as _info
 from schuss.data import DataLoader
 from schuss.errors import NonFiniteError
+from schuss.evaluation import evaluate, predict
 from schuss.history import History
 from schuss.saving import load, save
-from schuss.training import evaluate, fit, predict
+from schuss.training import fit
 
 __all__ = [
     "DataLoader",

@@ -1,32 +1,32 @@
 # SPDX-License-Identifier: MIT
-"""Training, evaluation and prediction over whole data sets, natively where that is possible."""
+"""Training over whole data sets, natively where that is possible."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from schuss import _schuss
 from schuss._busy import claim
-from schuss._grad_mode import enable_grad, no_grad
+from schuss._grad_mode import enable_grad
 from schuss._options import as_count, as_flag, as_seed, known_options, type_name
 from schuss._random import seed_from
 from schuss._steps import ADVICE, StepLoop
-from schuss.data import as_rows
 from schuss.errors import NonFiniteError
+from schuss.evaluation import check_model, evaluate, named_metrics, thread_count, training_mode
 from schuss.history import History
-from schuss.nn.loss import BCEWithLogitsLoss, Loss
+from schuss.nn.loss import Loss
 from schuss.nn.module import Module, network_of
 from schuss.optim import Optimizer
 
 if TYPE_CHECKING:
-    from schuss._typing import Array, Metric, PythonLoss, TensorLike
+    from schuss._typing import Metric, PythonLoss, TensorLike
 
-__all__ = ["evaluate", "fit", "predict"]
+__all__ = ["fit"]
 
 _FOREVER = float("inf")
 _REDRAW_SECONDS = 0.1
@@ -120,7 +120,7 @@ def fit(
     >>> f"{model.weight.item():.3f} {model.bias.item():.3f}"
     '2.000 1.000'
     """
-    _check_model(model)
+    check_model(model)
     if not isinstance(criterion, Loss) and not callable(criterion):
         raise TypeError(f"criterion: got {type_name(criterion)}; expected a loss or a callable")
     if not isinstance(optimizer, Optimizer):
@@ -136,16 +136,16 @@ def fit(
     }
     chosen_seed = None if seed is None else as_seed(seed)
     show = sys.stderr.isatty() if progress is None else as_flag(progress, "progress")
-    named_metrics = _named_metrics(metrics)
+    measured = named_metrics(metrics)
     validation = _checked_pair(validation_data)
     _check_ownership(model, optimizer)
 
-    with claim([*model.parameters(), *optimizer._parameters()], "fit"), _threads(num_threads):
+    with claim([*model.parameters(), *optimizer._parameters()], "fit"), thread_count(num_threads):
         run = _Run(model, criterion, optimizer, X, y, options, chosen_seed)
         if validation is not None:
             evaluate(model, criterion, *validation)  # errors come first
-        with _training_mode(model), enable_grad(), _bar(show, n_epochs) as advance:
-            each_epoch = bool(validation or named_metrics or callback)
+        with training_mode(model), enable_grad(), _bar(show, n_epochs) as advance:
+            each_epoch = bool(validation or measured or callback)
             slice_seconds = _REDRAW_SECONDS if show else _FOREVER
             run.train(
                 n_epochs,
@@ -153,7 +153,7 @@ def fit(
                 slice_seconds,
                 advance,
                 lambda history: _after_epoch(
-                    model, criterion, (X, y), validation, named_metrics, callback, history
+                    model, criterion, (X, y), validation, measured, callback, history
                 ),
             )
     return run.history
@@ -271,123 +271,7 @@ class _Run:
         return NonFiniteError(f"{place}: {found}; {ADVICE}", first + epoch, step, name)
 
 
-@known_options
-def predict(model: Module, X: TensorLike, *, num_threads: int | None = None) -> Array:
-    """Compute the model's outputs in evaluation mode, without history.
-
-    A row's output does not depend on the other rows. Working memory beyond the result does not
-    grow with the number of rows.
-
-    Parameters
-    ----------
-    model : nn.Module
-    X : array-like of shape (n, features)
-        Any real dtype, order or strides, also memory-mapped.
-    num_threads : int, optional
-        Threads for this call.
-
-    Returns
-    -------
-    ndarray of shape (n, out_features)
-        Of the model's dtype.
-
-    Raises
-    ------
-    TypeError, ValueError
-        `X` is not an array of real numbers of the right width.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import schuss
-    >>> schuss.predict(schuss.nn.Linear(3, 2), np.zeros((4, 3))).shape
-    (4, 2)
-    """
-    _check_model(model)
-    with _threads(num_threads):
-        network = network_of(model)
-        if network is not None:
-            return network.predict(X)
-        rows = as_rows(X, "X")
-        with _training_mode(model, False), no_grad():
-            chunks = [model(rows[i : i + 1024]).numpy() for i in range(0, len(rows), 1024)]
-        return np.concatenate(chunks)
-
-
-@known_options
-def evaluate(
-    model: Module,
-    criterion: Loss | PythonLoss,
-    X: TensorLike,
-    y: TensorLike,
-    *,
-    metrics: Sequence[str | Metric] | None = None,
-    num_threads: int | None = None,
-) -> dict[str, float]:
-    """Compute the loss, and metrics, of a data set in evaluation mode.
-
-    Parameters
-    ----------
-    model : nn.Module
-    criterion : nn loss, or callable (prediction, target) -> (value, d_prediction)
-        Reduced over all rows at once; the result does not depend on any batch size.
-    X, y : array-like
-        As for `fit`.
-    metrics : list of "accuracy" or callables (prediction, target) -> value, optional
-        ``"accuracy"`` is the share of rows whose largest output (the first of equals) is the
-        label's; with one output, of rows on the right side of 0 (`nn.BCEWithLogitsLoss`) or 0.5.
-    num_threads : int, optional
-        Threads for this call.
-
-    Returns
-    -------
-    dict of str to float
-        ``"loss"``, and each metric by its name.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import schuss
-    >>> model = schuss.nn.Identity()
-    >>> logits = np.array([[3.0, 0.0], [0.0, 3.0], [3.0, 0.0]])
-    >>> found = schuss.evaluate(
-    ...     model, schuss.nn.CrossEntropyLoss(), logits, [0, 1, 1], metrics=["accuracy"]
-    ... )
-    >>> f"{found['accuracy']:.3f}"
-    '0.667'
-    """
-    _check_model(model)
-    named = _named_metrics(metrics)
-    with _threads(num_threads):
-        network = network_of(model)
-        found: dict[str, float] = {}
-        prediction: Array | None = None
-        if network is not None and isinstance(criterion, Loss):
-            found["loss"] = _schuss.evaluate(network, criterion._loss, X, y)
-        else:
-            prediction = predict(model, X)
-            result = criterion(prediction, np.asarray(y))
-            found["loss"] = float(result[0] if isinstance(result, tuple) else result)
-        for name, metric in named:
-            if metric is None and network is not None:
-                found[name] = _native_accuracy(network, criterion, X, y)
-                continue
-            if prediction is None:
-                prediction = predict(model, X)
-            target = np.asarray(y)
-            if metric is None:
-                found[name] = _accuracy(prediction, target, _threshold(criterion))
-            else:
-                found[name] = float(metric(prediction, target))
-    return found
-
-
 # ---- arguments -----------------------------------------------------------------------------------
-
-
-def _check_model(model: Any) -> None:
-    if not isinstance(model, Module):
-        raise TypeError(f"model: got {type_name(model)}; expected a schuss.nn.Module")
 
 
 def _check_ownership(model: Module, optimizer: Optimizer) -> None:
@@ -401,27 +285,6 @@ def _check_ownership(model: Module, optimizer: Optimizer) -> None:
                 )
 
 
-def _named_metrics(
-    metrics: Sequence[str | Metric] | None,
-) -> list[tuple[str, Metric | None]]:
-    """Names and callables; None stands for the accuracy."""
-    if metrics is None:
-        return []
-    if isinstance(metrics, str) or not isinstance(metrics, Iterable):
-        raise TypeError(f'metrics: got {metrics!r}; expected a list such as ["accuracy"]')
-    named: list[tuple[str, Metric | None]] = []
-    for metric in metrics:
-        if metric == "accuracy":
-            named.append(("accuracy", None))
-        elif isinstance(metric, str):
-            raise ValueError(f"metrics: got {metric!r}; expected 'accuracy' or a callable")
-        elif callable(metric):
-            named.append((getattr(metric, "__name__", type_name(metric)), metric))
-        else:
-            raise TypeError(f"metrics: got {type_name(metric)}; expected 'accuracy' or a callable")
-    return named
-
-
 def _checked_pair(pair: Any) -> tuple[TensorLike, TensorLike] | None:
     if pair is None:
         return None
@@ -431,31 +294,6 @@ def _checked_pair(pair: Any) -> tuple[TensorLike, TensorLike] | None:
 
 
 # ---- around the loops ----------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def _threads(num_threads: int | None) -> Iterator[None]:
-    if num_threads is None:
-        yield
-        return
-    count = as_count(num_threads, "num_threads")
-    before = _schuss.threads()
-    _schuss.set_threads(count)
-    try:
-        yield
-    finally:
-        _schuss.set_threads(before)
-
-
-@contextlib.contextmanager
-def _training_mode(model: Module, mode: bool = True) -> Iterator[None]:
-    before = [(module, module.training) for module in model.modules()]
-    model.train(mode)
-    try:
-        yield
-    finally:
-        for module, training in before:
-            module.training = training
 
 
 @contextlib.contextmanager
@@ -487,28 +325,3 @@ def _after_epoch(
         for name, _ in metrics:
             history.metrics.setdefault(name, []).append(found[name])
     return callback is not None and bool(callback(history.epochs - 1, history))
-
-
-# ---- accuracy ------------------------------------------------------------------------------------
-
-
-def _threshold(criterion: Any) -> float:
-    return 0.0 if isinstance(criterion, BCEWithLogitsLoss) else 0.5
-
-
-def _native_accuracy(
-    network: _schuss.Network, criterion: Any, X: TensorLike, y: TensorLike
-) -> float:
-    labels = np.asarray(y)
-    if network.out_features() == 1 and labels.dtype.kind == "f":
-        labels = labels.reshape(-1) > 0.5  # binary targets are numbers; accuracy is about classes
-    ignored = getattr(criterion, "ignore_index", -100)
-    return _schuss.accuracy(network, X, labels, _threshold(criterion), ignored)
-
-
-def _accuracy(prediction: Array, target: Array, threshold: float) -> float:
-    if prediction.shape[1] == 1:
-        right = (prediction[:, 0] > threshold) == (target.reshape(-1) > 0.5)
-    else:
-        right = prediction.argmax(axis=1) == target
-    return int(np.count_nonzero(right)) / len(prediction)

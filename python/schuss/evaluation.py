@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: MIT
+"""Prediction and evaluation over whole data sets, natively where that is possible."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from schuss import _schuss
+from schuss._grad_mode import no_grad
+from schuss._options import as_count, known_options, type_name
+from schuss.data import as_rows
+from schuss.nn.loss import BCEWithLogitsLoss, Loss
+from schuss.nn.module import Module, network_of
+
+if TYPE_CHECKING:
+    from schuss._typing import Array, Metric, PythonLoss, TensorLike
+
+__all__ = ["check_model", "evaluate", "named_metrics", "predict", "thread_count", "training_mode"]
+
+
+@known_options
+def predict(model: Module, X: TensorLike, *, num_threads: int | None = None) -> Array:
+    """Compute the model's outputs in evaluation mode, without history.
+
+    A row's output does not depend on the other rows. Working memory beyond the result does not
+    grow with the number of rows.
+
+    Parameters
+    ----------
+    model : nn.Module
+    X : array-like of shape (n, features)
+        Any real dtype, order or strides, also memory-mapped.
+    num_threads : int, optional
+        Threads for this call.
+
+    Returns
+    -------
+    ndarray of shape (n, out_features)
+        Of the model's dtype.
+
+    Raises
+    ------
+    TypeError, ValueError
+        `X` is not an array of real numbers of the right width.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import schuss
+    >>> schuss.predict(schuss.nn.Linear(3, 2), np.zeros((4, 3))).shape
+    (4, 2)
+    """
+    check_model(model)
+    with thread_count(num_threads):
+        network = network_of(model)
+        if network is not None:
+            return network.predict(X)
+        rows = as_rows(X, "X")
+        with training_mode(model, False), no_grad():
+            chunks = [model(rows[i : i + 1024]).numpy() for i in range(0, len(rows), 1024)]
+        return np.concatenate(chunks)
+
+
+@known_options
+def evaluate(
+    model: Module,
+    criterion: Loss | PythonLoss,
+    X: TensorLike,
+    y: TensorLike,
+    *,
+    metrics: Sequence[str | Metric] | None = None,
+    num_threads: int | None = None,
+) -> dict[str, float]:
+    """Compute the loss, and metrics, of a data set in evaluation mode.
+
+    Parameters
+    ----------
+    model : nn.Module
+    criterion : nn loss, or callable (prediction, target) -> (value, d_prediction)
+        Reduced over all rows at once; the result does not depend on any batch size.
+    X, y : array-like
+        As for `fit`.
+    metrics : list of "accuracy" or callables (prediction, target) -> value, optional
+        ``"accuracy"`` is the share of rows whose largest output (the first of equals) is the
+        label's; with one output, of rows on the right side of 0 (`nn.BCEWithLogitsLoss`) or 0.5.
+    num_threads : int, optional
+        Threads for this call.
+
+    Returns
+    -------
+    dict of str to float
+        ``"loss"``, and each metric by its name.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import schuss
+    >>> model = schuss.nn.Identity()
+    >>> logits = np.array([[3.0, 0.0], [0.0, 3.0], [3.0, 0.0]])
+    >>> found = schuss.evaluate(
+    ...     model, schuss.nn.CrossEntropyLoss(), logits, [0, 1, 1], metrics=["accuracy"]
+    ... )
+    >>> f"{found['accuracy']:.3f}"
+    '0.667'
+    """
+    check_model(model)
+    named = named_metrics(metrics)
+    with thread_count(num_threads):
+        network = network_of(model)
+        found: dict[str, float] = {}
+        prediction: Array | None = None
+        if network is not None and isinstance(criterion, Loss):
+            found["loss"] = _schuss.evaluate(network, criterion._loss, X, y)
+        else:
+            prediction = predict(model, X)
+            result = criterion(prediction, np.asarray(y))
+            found["loss"] = float(result[0] if isinstance(result, tuple) else result)
+        for name, metric in named:
+            if metric is None and network is not None:
+                found[name] = _native_accuracy(network, criterion, X, y)
+                continue
+            if prediction is None:
+                prediction = predict(model, X)
+            target = np.asarray(y)
+            if metric is None:
+                found[name] = _accuracy(prediction, target, _threshold(criterion))
+            else:
+                found[name] = float(metric(prediction, target))
+    return found
+
+
+# ---- what fit shares with these ---------------------------------------------------------------
+
+
+def check_model(model: Any) -> None:
+    """Raise unless it is a module."""
+    if not isinstance(model, Module):
+        raise TypeError(f"model: got {type_name(model)}; expected a schuss.nn.Module")
+
+
+def named_metrics(
+    metrics: Sequence[str | Metric] | None,
+) -> list[tuple[str, Metric | None]]:
+    """Names and callables; None stands for the accuracy."""
+    if metrics is None:
+        return []
+    if isinstance(metrics, str) or not isinstance(metrics, Iterable):
+        raise TypeError(f'metrics: got {metrics!r}; expected a list such as ["accuracy"]')
+    named: list[tuple[str, Metric | None]] = []
+    for metric in metrics:
+        if metric == "accuracy":
+            named.append(("accuracy", None))
+        elif isinstance(metric, str):
+            raise ValueError(f"metrics: got {metric!r}; expected 'accuracy' or a callable")
+        elif callable(metric):
+            named.append((getattr(metric, "__name__", type_name(metric)), metric))
+        else:
+            raise TypeError(f"metrics: got {type_name(metric)}; expected 'accuracy' or a callable")
+    return named
+
+
+@contextlib.contextmanager
+def thread_count(num_threads: int | None) -> Iterator[None]:
+    """Use so many threads inside the block; None: as many as before."""
+    if num_threads is None:
+        yield
+        return
+    count = as_count(num_threads, "num_threads")
+    before = _schuss.threads()
+    _schuss.set_threads(count)
+    try:
+        yield
+    finally:
+        _schuss.set_threads(before)
+
+
+@contextlib.contextmanager
+def training_mode(model: Module, mode: bool = True) -> Iterator[None]:
+    """Put every module in training or evaluation mode, and back to its own afterwards."""
+    before = [(module, module.training) for module in model.modules()]
+    model.train(mode)
+    try:
+        yield
+    finally:
+        for module, training in before:
+            module.training = training
+
+
+# ---- accuracy ------------------------------------------------------------------------------------
+
+
+def _threshold(criterion: Any) -> float:
+    return 0.0 if isinstance(criterion, BCEWithLogitsLoss) else 0.5
+
+
+def _native_accuracy(
+    network: _schuss.Network, criterion: Any, X: TensorLike, y: TensorLike
+) -> float:
+    labels = np.asarray(y)
+    binary = network.out_features(_columns(X)) == 1
+    if binary and labels.dtype.kind == "f":
+        labels = labels.reshape(-1) > 0.5  # binary targets are numbers; accuracy is about classes
+    ignored = getattr(criterion, "ignore_index", -100)
+    return _schuss.accuracy(network, X, labels, _threshold(criterion), ignored)
+
+
+def _columns(X: TensorLike) -> int:
+    shape = X.shape if hasattr(X, "shape") else np.shape(X)
+    return int(shape[1]) if len(shape) > 1 else 1
+
+
+def _accuracy(prediction: Array, target: Array, threshold: float) -> float:
+    if prediction.shape[1] == 1:
+        right = (prediction[:, 0] > threshold) == (target.reshape(-1) > 0.5)
+    else:
+        right = prediction.argmax(axis=1) == target
+    return int(np.count_nonzero(right)) / len(prediction)
