@@ -7,6 +7,7 @@
 
 #include "base/types.hpp"
 #include "kernels/activation.hpp"
+#include "kernels/line.hpp"
 #include "kernels/loss.hpp"
 #include "kernels/product.hpp"
 #include "kernels/update.hpp"
@@ -83,6 +84,7 @@ struct Kernels {
   LossKernel<T> loss[kLossCount];
   SgdKernel<T> sgd;
   AdamKernel<T> adam;
+  LineKernel<T> line;
 };
 
 /// What one instruction set's translation unit exports: its only symbol.

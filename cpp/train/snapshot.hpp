@@ -5,6 +5,7 @@
 #include <cstring>
 #include <vector>
 
+#include "kernels/dispatch.hpp"
 #include "nn/network.hpp"
 #include "optim/optimizer.hpp"
 
@@ -26,7 +27,15 @@ class Snapshot {
     }
   }
 
+  /// Keeps what it holds when a parameter is not finite.
   void take(const Optimizer& optimizer) {
+    for (const std::size_t s : slots_) {
+      const Parameter& p = *optimizer.slots()[s].parameter;
+      const bool finite = dispatch_dtype(p.dtype, [&]<class T>() {
+        return kernels<T>().all_finite(p.ptr<T>(), p.layout.extent());
+      });
+      if (!finite) return;
+    }
     for (std::size_t i = 0; i < slots_.size(); ++i) {
       const Optimizer::Slot& slot = optimizer.slots()[slots_[i]];
       std::memcpy(copies_[i].values.data(), slot.parameter->data, size_of(copies_[i].values));

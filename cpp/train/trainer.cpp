@@ -37,6 +37,9 @@ class TrainerOf final : public Trainer {
   bool find_divisor(index_t first, index_t count, double* divisor);
   RowSet rows_at(index_t position, index_t count);
   void update();
+  bool is_line() const;
+  RunStatus run_line(index_t until_epoch);
+  RunStatus fail_line(const LineRun<T>& line, index_t done);
   RunStatus fail(StepResult result);
 
   std::shared_ptr<const Network> network_;
@@ -256,11 +259,84 @@ RunStatus TrainerOf<T>::fail(StepResult result) {
   return RunStatus::kNonFinite;
 }
 
+/// One weight (and bias), all rows in one chunk and in order, plain SGD on the squared error: the line
+/// kernel does whole epochs.
+template <class T>
+bool TrainerOf<T>::is_line() const {
+  const Stage& stage = network_->stages().front();
+  if (network_->stages().size() != 1 || !stage.dense() || stage.n_in != 1 || stage.n_out != 1) {
+    return false;
+  }
+  const std::size_t n_parameters = stage.bias == nullptr ? 1 : 2;
+  if (stage.activation != Activation::kIdentity || map_.entries.size() != n_parameters ||
+      loss_.spec().kind != LossKind::kMSE || options_.shuffle || n_rows_ > kChunkRows ||
+      steps_per_epoch_ != 1 || optimizer_.method() != Method::kSGD) {
+    return false;
+  }
+  for (const std::size_t slot : slots_) {
+    const GroupOptions& o = optimizer_.groups()[optimizer_.slots()[slot].group];
+    const GroupOptions& first = optimizer_.groups()[optimizer_.slots()[slots_[0]].group];
+    if (o.momentum != 0.0 || o.weight_decay != 0.0 || o.maximize || o.lr != first.lr) return false;
+  }
+  return true;
+}
+
+/// Back to where the last whole step started, when that step overflowed a parameter.
+template <class T>
+RunStatus TrainerOf<T>::fail_line(const LineRun<T>& line, index_t done) {
+  const RunStatus status = fail(StepResult::kNonFinite);
+  if (failure_.parameter < 0 || !options_.restore || done == 0) return status;
+  *line.weight = line.previous_weight;
+  if (line.bias != nullptr) *line.bias = line.previous_bias;
+  for (const std::size_t slot : slots_) optimizer_.slots()[slot].state.step += done - 1;
+  return status;
+}
+
+template <class T>
+RunStatus TrainerOf<T>::run_line(index_t until_epoch) {
+  const Stage& stage = network_->stages().front();
+  const RowSet all{nullptr, 0, n_rows_};
+  Block<const T> x;
+  LossBlock<T> target;
+  if (!features_.take(all, &x)) return fail(StepResult::kBadFeature);
+  if (!targets_.take(all, &target)) return fail(StepResult::kBadTarget);
+  AlignedBuffer<T> columns(2 * kChunkRows);
+  LineRun<T> line;
+  for (index_t r = 0; r < n_rows_; ++r) {
+    columns[r] = *x.row(r);
+    columns[kChunkRows + r] = target.target[r * target.ld_target];
+  }
+  line.x = columns.data();
+  line.target = columns.data() + kChunkRows;
+  line.rows = n_rows_;
+  line.weight = stage.weight->ptr<T>();
+  line.bias = stage.bias == nullptr ? nullptr : stage.bias->ptr<T>();
+  line.lr = optimizer_.groups()[optimizer_.slots()[slots_[0]].group].lr;
+  line.divisor = loss_.divisor(n_rows_, 0.0);
+  if (options_.restore) snapshot_.take(optimizer_);
+  const double work = work_per_row_ * static_cast<double>(n_rows_);
+  const auto most = static_cast<index_t>(1.0 + Stopwatch::kWorkPerLook / work);
+  while (epochs_done() < until_epoch) {
+    const index_t first = epochs_done();
+    line.steps = std::min(most, until_epoch - first);
+    losses_.resize(static_cast<std::size_t>(first + line.steps));
+    line.losses = losses_.data() + first;
+    const index_t done = kernels<T>().line(line);
+    losses_.resize(static_cast<std::size_t>(first + done));
+    for (const std::size_t slot : slots_) optimizer_.slots()[slot].state.step += done;
+    if (done < line.steps) return fail_line(line, done);
+    if (watch_.add_work(work * static_cast<double>(done))) return RunStatus::kStopped;
+    if (watch_.time_is_up()) break;
+  }
+  return epochs_done() >= until_epoch ? RunStatus::kDone : RunStatus::kTime;
+}
+
 template <class T>
 RunStatus TrainerOf<T>::run(index_t until_epoch, double seconds, const Poll& poll) {
   const BusyGuard guard(optimizer_.busy(), "the optimizer");
   const VersionBump bump(*network_);
   watch_.start(seconds, poll);
+  if (is_line()) return run_line(until_epoch);
   while (epochs_done() < until_epoch) {
     if (step_ == 0) start_epoch();
     while (step_ < steps_per_epoch_) {

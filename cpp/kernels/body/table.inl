@@ -4,6 +4,7 @@
 
 #include "kernels/body/activations.inl"
 #include "kernels/body/elementary.inl"
+#include "kernels/body/line.inl"
 #include "kernels/body/losses.inl"
 #include "kernels/body/products.inl"
 #include "kernels/body/sums.inl"
@@ -22,6 +23,7 @@ constexpr Kernels<T> make_kernels() {
   fill_activations<T>(table);
   fill_losses<T>(table);
   fill_updates<T>(table);
+  fill_line<T>(table);
   return table;
 }
 

@@ -31,22 +31,43 @@ inline __m256i first_lanes_epi64(std::ptrdiff_t n) {
 inline __m128 larger(__m128 a, __m128 b) { return _mm_blendv_ps(a, b, _mm_cmplt_ps(a, b)); }
 inline __m128d larger(__m128d a, __m128d b) { return _mm_blendv_pd(a, b, _mm_cmplt_pd(a, b)); }
 
+/// The first `n` lanes of a register. Loads go by the mask; stores by the count, because a masked
+/// store costs tens of cycles on some processors.
+struct Prefix {
+  __m256i mask;
+  int n;
+};
+
 template <>
 struct Simd<float> {
   using Scalar = float;
   using V = __m256;   // floats
   using I = __m256i;  // int32 lanes
   using M = __m256;   // all-ones or all-zeros lanes
-  using P = __m256i;  // a prefix of lanes, for partial loads and stores
+  using P = Prefix;   // a prefix of lanes, for partial loads and stores
   static constexpr int kWidth = 8;
   static constexpr int kRegisters = 16;
 
   static V load(const float* p) { return _mm256_loadu_ps(p); }
   static void store(float* p, V a) { _mm256_storeu_ps(p, a); }
-  static P prefix(std::ptrdiff_t n) { return first_lanes_epi32(n); }
-  static V load(const float* p, P first) { return _mm256_maskload_ps(p, first); }
-  static void store(float* p, P first, V a) { _mm256_maskstore_ps(p, first, a); }
-  static V keep(P first, V a) { return _mm256_and_ps(_mm256_castsi256_ps(first), a); }
+  static P prefix(std::ptrdiff_t n) { return {first_lanes_epi32(n), static_cast<int>(n)}; }
+  static V load(const float* p, P first) { return _mm256_maskload_ps(p, first.mask); }
+  static void store(float* p, P first, V a) {
+    if (first.n >= kWidth) return store(p, a);
+    __m128 rest = _mm256_castps256_ps128(a);
+    if ((first.n & 4) != 0) {
+      _mm_storeu_ps(p, rest);
+      rest = _mm256_extractf128_ps(a, 1);
+      p += 4;
+    }
+    if ((first.n & 2) != 0) {
+      _mm_storel_pi(reinterpret_cast<__m64*>(p), rest);
+      rest = _mm_movehl_ps(rest, rest);
+      p += 2;
+    }
+    if ((first.n & 1) != 0) _mm_store_ss(p, rest);
+  }
+  static V keep(P first, V a) { return _mm256_and_ps(_mm256_castsi256_ps(first.mask), a); }
 
   static V zero() { return _mm256_setzero_ps(); }
   static V set1(float a) { return _mm256_set1_ps(a); }
@@ -110,16 +131,25 @@ struct Simd<double> {
   using V = __m256d;
   using I = __m256i;  // int64 lanes
   using M = __m256d;
-  using P = __m256i;
+  using P = Prefix;
   static constexpr int kWidth = 4;
   static constexpr int kRegisters = 16;
 
   static V load(const double* p) { return _mm256_loadu_pd(p); }
   static void store(double* p, V a) { _mm256_storeu_pd(p, a); }
-  static P prefix(std::ptrdiff_t n) { return first_lanes_epi64(n); }
-  static V load(const double* p, P first) { return _mm256_maskload_pd(p, first); }
-  static void store(double* p, P first, V a) { _mm256_maskstore_pd(p, first, a); }
-  static V keep(P first, V a) { return _mm256_and_pd(_mm256_castsi256_pd(first), a); }
+  static P prefix(std::ptrdiff_t n) { return {first_lanes_epi64(n), static_cast<int>(n)}; }
+  static V load(const double* p, P first) { return _mm256_maskload_pd(p, first.mask); }
+  static void store(double* p, P first, V a) {
+    if (first.n >= kWidth) return store(p, a);
+    __m128d rest = _mm256_castpd256_pd128(a);
+    if ((first.n & 2) != 0) {
+      _mm_storeu_pd(p, rest);
+      rest = _mm256_extractf128_pd(a, 1);
+      p += 2;
+    }
+    if ((first.n & 1) != 0) _mm_store_sd(p, rest);
+  }
+  static V keep(P first, V a) { return _mm256_and_pd(_mm256_castsi256_pd(first.mask), a); }
 
   static V zero() { return _mm256_setzero_pd(); }
   static V set1(double a) { return _mm256_set1_pd(a); }
