@@ -18,7 +18,7 @@ True
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy import float32, float64
 
@@ -34,8 +34,10 @@ from schuss.data import DataLoader
 from schuss.errors import NonFiniteError
 from schuss.evaluation import evaluate, predict
 from schuss.history import History
-from schuss.saving import load, save
 from schuss.training import fit
+
+if TYPE_CHECKING:
+    from schuss.saving import load, save
 
 __all__ = [
     "DataLoader",
@@ -66,6 +68,19 @@ __all__ = [
     "set_grad_enabled",
     "set_num_threads",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Files need modules (json, pathlib) whose import would cost more than all of schuss.
+    if name in ("load", "save"):
+        from schuss import saving
+
+        return getattr(saving, name)
+    raise AttributeError(f"module 'schuss' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__
 
 
 def info() -> dict[str, Any]:

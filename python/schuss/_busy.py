@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import contextlib
-import threading
+from _thread import allocate_lock, get_ident  # threading itself is slow to import
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["claim"]
 
-_lock = threading.Lock()
+_lock = allocate_lock()
 _owners: dict[int, int] = {}  # id of a parameter -> the thread that works on it
 
 
@@ -24,7 +24,7 @@ def claim(parameters: Iterable[Parameter], what: str) -> Iterator[None]:
     The thread that holds a parameter may claim it again: a callback may load a state dict.
     Parameters are claimed rather than models, because models share layers.
     """
-    thread = threading.get_ident()
+    thread = get_ident()
     held = {id(parameter): parameter for parameter in parameters}  # alive, so ids stay theirs
     with _lock:
         if any(_owners.get(key, thread) != thread for key in held):

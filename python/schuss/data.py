@@ -16,14 +16,21 @@ if TYPE_CHECKING:
     from schuss._random import Generator
     from schuss._typing import Array, TensorLike
 
-__all__ = ["Batches", "DataLoader", "as_rows"]
+__all__ = ["Batches", "DataLoader", "as_array", "as_rows"]
+
+
+def as_array(data: TensorLike) -> Array:
+    """`data` as an array, by the array protocols or else by DLPack."""
+    if not hasattr(data, "__array__") and hasattr(data, "__dlpack__"):
+        return np.from_dlpack(data)
+    return np.asarray(data)
 
 
 def as_rows(data: TensorLike, name: str) -> Array:
     """`data` as an array of numbers with at least one row, shared where that is possible."""
     if isinstance(data, np.ma.MaskedArray):
         raise TypeError(f"{name}: got a masked array; fill or drop what is masked first")
-    array = np.asarray(data)
+    array = as_array(data)
     if array.dtype.kind not in "fiub" or array.dtype == np.longdouble:
         raise TypeError(f"{name}: got dtype {array.dtype}; expected real numbers")
     if array.ndim == 0 or len(array) == 0:

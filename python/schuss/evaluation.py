@@ -12,7 +12,7 @@ import numpy as np
 from schuss import _schuss
 from schuss._grad_mode import no_grad
 from schuss._options import as_count, known_options, type_name
-from schuss.data import as_rows
+from schuss.data import as_array, as_rows
 from schuss.nn.loss import BCEWithLogitsLoss, Loss
 from schuss.nn.module import Module, network_of
 
@@ -117,7 +117,7 @@ def evaluate(
             found["loss"] = _schuss.evaluate(network, criterion._loss, X, y)
         else:
             prediction = predict(model, X)
-            result = criterion(prediction, np.asarray(y))
+            result = criterion(prediction, as_array(y))
             found["loss"] = float(result[0] if isinstance(result, tuple) else result)
         for name, metric in named:
             if metric is None and network is not None:
@@ -125,7 +125,7 @@ def evaluate(
                 continue
             if prediction is None:
                 prediction = predict(model, X)
-            target = np.asarray(y)
+            target = as_array(y)
             if metric is None:
                 found[name] = _accuracy(prediction, target, _threshold(criterion))
             else:
@@ -200,7 +200,7 @@ def _threshold(criterion: Any) -> float:
 def _native_accuracy(
     network: _schuss.Network, criterion: Any, X: TensorLike, y: TensorLike
 ) -> float:
-    labels = np.asarray(y)
+    labels = as_array(y)
     binary = network.out_features(_columns(X)) == 1
     if binary and labels.dtype.kind == "f":
         labels = labels.reshape(-1) > 0.5  # binary targets are numbers; accuracy is about classes
@@ -209,7 +209,7 @@ def _native_accuracy(
 
 
 def _columns(X: TensorLike) -> int:
-    shape = X.shape if hasattr(X, "shape") else np.shape(X)
+    shape = X.shape if hasattr(X, "shape") else as_array(X).shape
     return int(shape[1]) if len(shape) > 1 else 1
 
 

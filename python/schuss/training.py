@@ -8,14 +8,13 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from schuss import _schuss
 from schuss._busy import claim
 from schuss._grad_mode import enable_grad
 from schuss._options import as_count, as_flag, as_seed, known_options, type_name
 from schuss._random import seed_from
 from schuss._steps import ADVICE, StepLoop
+from schuss.data import as_array
 from schuss.errors import NonFiniteError
 from schuss.evaluation import check_model, evaluate, named_metrics, thread_count, training_mode
 from schuss.history import History
@@ -185,7 +184,7 @@ class _Run:
         same = before == self._seed and memory["steps"] == steps
         self._first_step = memory["step"] if same else 0
         memory.update(seed=self._seed, step=self._first_step, steps=steps)
-        n_rows = len(X) if hasattr(X, "__len__") else len(np.asarray(X))
+        n_rows = len(X) if hasattr(X, "__len__") else len(as_array(X))
         if options["drop_last"] and options["batch_size"] is not None:
             n_rows = steps * options["batch_size"]
         self.history = History(n_rows)
