@@ -122,6 +122,23 @@ def test_structural_change_takes_effect_at_the_next_call(change: object) -> None
     assert same(after, x)
 
 
+def test_layer_that_takes_a_freed_ones_place_is_used() -> None:
+    model = nn.Sequential(nn.Linear(3, 4))
+    for _ in range(20):  # memory, and with it identity, of a freed layer is soon used again
+        model(X)
+        model.pop(0)
+        model.append(nn.Linear(3, 4))
+        assert same(model(X), model[0](X))
+
+
+def test_emptied_inner_model_reaches_the_outer_one() -> None:
+    inner = nn.Sequential(nn.Linear(3, 4))
+    outer = nn.Sequential(inner)
+    assert outer(X).shape == (7, 4)
+    del inner[:]
+    assert same(outer(X), X)
+
+
 def test_change_of_an_activations_option_takes_effect() -> None:
     layer = nn.LeakyReLU(0.1)
     model = nn.Sequential(layer)

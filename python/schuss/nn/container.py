@@ -146,8 +146,7 @@ class Sequential(NativeModule):
         self._modules.clear()
         for position, (name, module) in enumerate(items):
             self.add_module(str(position) if name.isdigit() else name, module)
-        self.training = self.training
-        self._plan_version = -1
+        self._structure_changed()
 
 
 def _checked(module: Any) -> Module:

@@ -132,6 +132,9 @@ class Module:
     def __dir__(self) -> list[str]:
         return sorted({*super().__dir__(), *self._parameters, *self._modules})
 
+    def _structure_changed(self) -> None:
+        _Structure.version += 1
+
     def _forget(self, name: str) -> None:
         own = self.__dict__
         own["_parameters"].pop(name, None)
@@ -447,8 +450,8 @@ class NativeModule(Module):
         if all(module._native for module in self.modules()):
             layers = list(self._layers(""))
             # A change somewhere else leaves the plan as it is, and with it its memory.
-            key = [tuple(id(v) if isinstance(v, Parameter) else v for v in s) for s in layers]
-            if key != self._plan_key:
+            key = [value for layer in layers for value in layer]
+            if not _same_key(key, self._plan_key):
                 self._plan = Network(layers)
                 self._plan_key = key
         else:
@@ -465,6 +468,18 @@ class NativeModule(Module):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+
+
+def _same_key(one: list[Any], other: list[Any] | None) -> bool:
+    """Whether two plans have the same parameters (the very objects) and options."""
+    return (
+        other is not None
+        and len(one) == len(other)
+        and all(
+            a is b or not (isinstance(a, Parameter) or isinstance(b, Parameter) or a != b)
+            for a, b in zip(one, other, strict=True)
+        )
+    )
 
 
 def network_of(model: Module) -> Network | None:
