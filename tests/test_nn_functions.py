@@ -102,6 +102,23 @@ def test_function_and_module_are_the_same(function: object, module: nn.Module) -
     assert same(function(X), module(X))  # type: ignore[operator]
 
 
+def test_activations_follow_the_dtype_and_keep_history() -> None:
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one = nn.Linear(3, 9, dtype=schuss.float64)
+            self.two = nn.Linear(9, 2, dtype=schuss.float64)
+            self.tanh = nn.Tanh()
+
+        def forward(self, x: schuss.Tensor) -> schuss.Tensor:
+            return self.two(self.tanh(F.gelu(self.one(x))))
+
+    assert F.relu(X.astype(np.float64)).dtype == np.float64
+    assert F.relu(X).dtype == np.float32
+    assert schuss.predict(nn.Tanh(), X.astype(np.float64)).dtype == np.float64
+    assert schuss.gradcheck(Own(), nn.MSELoss(), X, np.ones((7, 2)))
+
+
 def test_functional_linear_matches_the_layer_and_keeps_history() -> None:
     layer = nn.Linear(3, 20)
     output = F.linear(X, layer.weight, layer.bias)

@@ -36,10 +36,12 @@ Layer parse_layer(const py::tuple& t) {
   return layer;
 }
 
-std::shared_ptr<CallableNetwork> make_network(const py::sequence& layers) {
+std::shared_ptr<CallableNetwork> make_network(const py::sequence& layers,
+                                              const py::object& dtype) {
   std::vector<Layer> parsed;
   for (const py::handle layer : layers) parsed.push_back(parse_layer(layer.cast<py::tuple>()));
-  return std::make_shared<CallableNetwork>(parsed);
+  return std::make_shared<CallableNetwork>(
+      parsed, dtype.is_none() ? DType::kFloat32 : parse_dtype(dtype));
 }
 
 index_t expected_cols(const Network& network) {
@@ -90,7 +92,8 @@ py::array predict_all(const CallableNetwork& self, const py::object& x) {
 void register_network(py::module_& m) {
   py::class_<CallableNetwork, std::shared_ptr<CallableNetwork>>(
       m, "Network", "A model's layers as a native plan. Holds the parameters, copies nothing.")
-      .def(py::init(&make_network), py::arg("layers"))
+      .def(py::init(&make_network), py::arg("layers"), py::arg("dtype") = py::none(),
+           "dtype: of a network without parameters; float32 where it is None.")
       .def("__call__", &call, py::arg("x"), "Outputs (n, out_features) of rows (n, in_features).")
       .def("predict", &predict_all, py::arg("x"),
            "Outputs as an ndarray; working memory does not grow with the rows.")

@@ -29,8 +29,9 @@ struct HeldRows {
 /// A network that can be called: keeps workspaces for reuse, so that a step allocates little.
 class CallableNetwork : public std::enable_shared_from_this<CallableNetwork> {
  public:
-  explicit CallableNetwork(const std::vector<Layer>& layers)
-      : network_(std::make_shared<const Network>(layers)) {}
+  explicit CallableNetwork(const std::vector<Layer>& layers,
+                           DType without_parameters = DType::kFloat32)
+      : network_(std::make_shared<const Network>(layers, without_parameters)) {}
 
   const Network& network() const { return *network_; }
   const std::shared_ptr<const Network>& shared_network() const { return network_; }

@@ -5,7 +5,8 @@
 
 namespace schuss {
 
-Network::Network(const std::vector<Layer>& layers) {
+Network::Network(const std::vector<Layer>& layers, DType without_parameters)
+    : dtype_(without_parameters) {
   if (!layers.empty()) input_label_ = layers.front().label;
   std::string last_dense;
   for (const Layer& layer : layers) {

@@ -42,15 +42,16 @@ struct Stage {
 class Network {
  public:
   /// Throws TypeError when the parameters' dtypes differ and ValueError, naming the layers, when
-  /// widths do not fit each other.
-  explicit Network(const std::vector<Layer>& layers);
+  /// widths do not fit each other. `without_parameters` is the dtype where there are none.
+  explicit Network(const std::vector<Layer>& layers,
+                   DType without_parameters = DType::kFloat32);
 
   const std::vector<Stage>& stages() const { return stages_; }
   /// Features that come in; 0 when no dense layer fixes it.
   index_t n_in() const { return n_in_; }
   /// Columns that come out for `n_in` columns in.
   index_t n_out(index_t n_in) const { return n_out_ > 0 ? n_out_ : n_in; }
-  /// The parameters' dtype; float32 when there are none.
+  /// The parameters' dtype.
   DType dtype() const { return dtype_; }
   bool has_dense() const { return n_in_ > 0; }
   /// "layer 0 (Linear(784, 128))": the layer that sees the input first.

@@ -14,7 +14,8 @@ from schuss._grad_mode import no_grad
 from schuss._options import as_count, known_options, type_name
 from schuss.data import as_array, as_rows
 from schuss.nn.loss import BCEWithLogitsLoss, Loss
-from schuss.nn.module import Module, network_of
+from schuss.nn.module import Module
+from schuss.nn.native import network_of
 
 if TYPE_CHECKING:
     from schuss._typing import Array, Metric, PythonLoss, TensorLike
@@ -56,7 +57,7 @@ def predict(model: Module, X: TensorLike, *, num_threads: int | None = None) -> 
     """
     check_model(model)
     with thread_count(num_threads):
-        network = network_of(model)
+        network = network_of(model, X)
         if network is not None:
             return network.predict(X)
         rows = as_rows(X, "X")
@@ -110,7 +111,7 @@ def evaluate(
     check_model(model)
     named = named_metrics(metrics)
     with thread_count(num_threads):
-        network = network_of(model)
+        network = network_of(model, X)
         found: dict[str, float] = {}
         prediction: Array | None = None
         if network is not None and isinstance(criterion, Loss):

@@ -19,11 +19,12 @@ from schuss.errors import NonFiniteError
 from schuss.evaluation import check_model, evaluate, named_metrics, thread_count, training_mode
 from schuss.history import History
 from schuss.nn.loss import Loss
-from schuss.nn.module import Module, network_of
+from schuss.nn.native import network_of
 from schuss.optim import Optimizer
 
 if TYPE_CHECKING:
     from schuss._typing import Metric, PythonLoss, TensorLike
+    from schuss.nn.module import Module
 
 __all__ = ["fit"]
 
@@ -190,7 +191,7 @@ class _Run:
         self.history = History(n_rows)
 
     def _make(self, epoch: int, step: int) -> _schuss.Trainer | StepLoop:
-        network = network_of(self._model)
+        network = network_of(self._model, self._X)
         common = {**self._options, "seed": self._seed, "first_epoch": epoch}
         if network is not None and isinstance(self._criterion, Loss) and step == 0:
             loss, native = self._criterion._loss, self._optimizer._native

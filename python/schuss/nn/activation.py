@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from schuss._options import as_count, as_flag, as_number, known_options
-from schuss.nn.module import LayerSpec, NativeModule, layer_label
+from schuss.nn.native import LayerSpec, NativeModule, layer_label
 
 __all__ = [
     "ELU",

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
 from schuss._options import type_name
-from schuss.nn.module import LayerSpec, Module, NativeModule
+from schuss.nn.module import Module
+from schuss.nn.native import LayerSpec, NativeModule
 
 if TYPE_CHECKING:
     from typing_extensions import Self

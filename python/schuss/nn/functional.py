@@ -26,6 +26,7 @@ from schuss._options import as_flag
 from schuss._schuss import Network, Parameter, Tensor, make_linear
 from schuss.nn.activation import check_dim, check_finite
 from schuss.nn.loss import refuse_deprecated
+from schuss.nn.native import FollowsDtype
 
 if TYPE_CHECKING:
     from schuss._typing import TensorLike
@@ -134,8 +135,10 @@ def _constant_linear(weight: Any, bias: Any) -> tuple[Parameter, Parameter | Non
 
 
 @functools.lru_cache(maxsize=256)
-def _activation(kind: str, a: float = 0.0, beta: float = 1.0, threshold: float = 20.0) -> Network:
-    return Network([("activation", kind, a, beta, threshold, kind)])
+def _activation(
+    kind: str, a: float = 0.0, beta: float = 1.0, threshold: float = 20.0
+) -> FollowsDtype:
+    return FollowsDtype([("activation", kind, a, beta, threshold, kind)])
 
 
 def relu(input: TensorLike, inplace: bool = False) -> Tensor:  # noqa: A002

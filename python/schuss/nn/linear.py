@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from schuss._options import as_count, as_dtype, as_flag, check_device, known_options, type_name
 from schuss._schuss import Parameter, init_bound, make_linear
 from schuss.nn import init
-from schuss.nn.module import LayerSpec, NativeModule, layer_label
+from schuss.nn.native import LayerSpec, NativeModule, layer_label
 
 if TYPE_CHECKING:
     from schuss._typing import DTypeLike

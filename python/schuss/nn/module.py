@@ -10,19 +10,17 @@ import numpy as np
 
 from schuss._busy import claim
 from schuss._options import as_flag, check_device, type_name
-from schuss._schuss import Network, Parameter, Tensor
+from schuss._schuss import Parameter, Tensor
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
     from schuss._typing import Array, DTypeLike, TensorLike
 
-__all__ = ["IncompatibleKeys", "Module", "NativeModule", "layer_label", "network_of", "to_array"]
-
-LayerSpec = tuple[Any, ...]
+__all__ = ["IncompatibleKeys", "Module", "Structure", "to_array"]
 
 
-class _Structure:
+class Structure:
     """Counts changes of any module's structure.
 
     A call can tell at once that its plan is still right: one comparison of integers.
@@ -114,7 +112,7 @@ class Module:
             own["_parameters"].pop(name, None)
             object.__setattr__(self, name, value)
         if not name.startswith("_"):
-            _Structure.version += 1
+            Structure.version += 1
 
     def __getattr__(self, name: str) -> Any:
         own = self.__dict__
@@ -127,13 +125,13 @@ class Module:
         if name not in self._parameters and name not in self._modules:
             object.__delattr__(self, name)
         self._forget(name)
-        _Structure.version += 1
+        Structure.version += 1
 
     def __dir__(self) -> list[str]:
         return sorted({*super().__dir__(), *self._parameters, *self._modules})
 
     def _structure_changed(self) -> None:
-        _Structure.version += 1
+        Structure.version += 1
 
     def _forget(self, name: str) -> None:
         own = self.__dict__
@@ -147,7 +145,7 @@ class Module:
         if param is not None and not isinstance(param, Parameter):
             raise TypeError(f"{name}: got {type_name(param)}; expected a schuss.Parameter or None")
         self._parameters[name] = param
-        _Structure.version += 1
+        Structure.version += 1
 
     def add_module(self, name: str, module: Module) -> None:
         """Add a child module under `name`."""
@@ -417,80 +415,3 @@ def _fitting(value: TensorLike, name: str, parameter: Parameter) -> Array:
     if not np.array_equal(np.isfinite(array), np.isfinite(fitting)):
         raise ValueError(f"{name}: a finite value overflows {parameter.dtype}")
     return fitting
-
-
-class NativeModule(Module):
-    """A module whose call is one native network over all the layers inside it."""
-
-    _plan: Any  # Network, or a chain of calls where a child is not native
-    _plan_version: int
-    _plan_key: Any
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.__dict__.update(_plan=None, _plan_version=-1, _plan_key=None)
-
-    def __call__(self, x: TensorLike) -> Tensor:
-        """Compute the output of a batch `x` of shape (n, in_features)."""
-        if self._plan_version != _Structure.version:
-            self._refresh_plan()
-        return self._plan(x)  # type: ignore[no-any-return]
-
-    def forward(self, x: TensorLike) -> Tensor:
-        """Compute the output of a batch `x` of shape (n, in_features)."""
-        return NativeModule.__call__(self, x)
-
-    _native = True
-
-    def _layers(self, path: str) -> Iterator[LayerSpec]:
-        """The layers that the native network consists of; `path` is for messages."""
-        raise NotImplementedError
-
-    def _refresh_plan(self) -> None:
-        if all(module._native for module in self.modules()):
-            layers = list(self._layers(""))
-            # A change somewhere else leaves the plan as it is, and with it its memory.
-            key = [value for layer in layers for value in layer]
-            if not _same_key(key, self._plan_key):
-                self._plan = Network(layers)
-                self._plan_key = key
-        else:
-            self._plan = self._chain()
-            self._plan_key = None
-        self._plan_version = _Structure.version
-
-    def _chain(self) -> Callable[[TensorLike], Tensor]:
-        raise TypeError(f"{type_name(self)} cannot hold modules that define forward() themselves")
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Everything but the plan, which the copy makes anew."""
-        return {**self.__dict__, "_plan": None, "_plan_version": -1, "_plan_key": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-
-
-def _same_key(one: list[Any], other: list[Any] | None) -> bool:
-    """Whether two plans have the same parameters (the very objects) and options."""
-    return (
-        other is not None
-        and len(one) == len(other)
-        and all(
-            a is b or not (isinstance(a, Parameter) or isinstance(b, Parameter) or a != b)
-            for a, b in zip(one, other, strict=True)
-        )
-    )
-
-
-def network_of(model: Module) -> Network | None:
-    """The native network of a model; None when a module in it defines ``forward()`` itself."""
-    if not isinstance(model, NativeModule) or not model._native:
-        return None
-    if model._plan_version != _Structure.version:
-        model._refresh_plan()
-    return model._plan if isinstance(model._plan, Network) else None
-
-
-def layer_label(path: str, text: str) -> str:
-    """``layer 0 (Linear(784, 128))``; a layer of its own has no path."""
-    return f"layer {path} ({text})" if path else text
