@@ -5,10 +5,10 @@
 #include <unistd.h>
 
 #include <cmath>
-#include <thread>
 
 #include "bindings/common.hpp"
 #include "kernels/dispatch.hpp"
+#include "parallel/team.hpp"
 
 namespace schuss::bindings {
 namespace {
@@ -42,8 +42,8 @@ py::dict info() {
   d["arithmetic"] = kArithmeticVersion;
   d["isa"] = active_kernels().isa;
   d["isas"] = isas;
-  d["threads"] = 1;
-  d["cores"] = std::thread::hardware_concurrency();
+  d["threads"] = num_threads();
+  d["cores"] = usable_cores();
   d["compiler"] = compiler();
   d["cache_bytes"] = cache_bytes();
   return d;
@@ -73,15 +73,8 @@ void register_info(py::module_& m) {
   m.attr("__version__") = SCHUSS_VERSION;
   m.attr("arithmetic_version") = kArithmeticVersion;
   m.def("info", &info, "Version, instruction set, threads, compiler and cache sizes in use.");
-  m.def("threads", [] { return 1; });
-  m.def(
-      "set_threads",
-      [](int n) {
-        if (n < 1) {
-          throw ValueError("num_threads: got " + std::to_string(n) + "; expected 1 or more");
-        }
-      },
-      py::arg("n"));
+  m.def("threads", &num_threads, "Threads that a call may use.");
+  m.def("set_threads", &set_num_threads, py::arg("n"));
 }
 
 }  // namespace schuss::bindings

@@ -5,6 +5,7 @@
 
 #include <chrono>
 
+#include "base/permutation.hpp"
 #include "bindings/common.hpp"
 #include "train/evaluate.hpp"
 #include "train/trainer.hpp"
@@ -54,7 +55,7 @@ class PyTrainer {
   PyTrainer(std::shared_ptr<CallableNetwork> network, const PyLoss& loss,
             std::shared_ptr<Optimizer> optimizer, const py::object& x, const py::object& y,
             std::optional<index_t> batch_size, bool shuffle, bool drop_last, std::uint64_t seed,
-            std::uint64_t first_epoch, bool restore)
+            std::uint64_t first_epoch, bool restore, index_t first_step)
       : network_(std::move(network)),
         optimizer_(std::move(optimizer)),
         data_(*network_, loss, x, y) {
@@ -71,7 +72,7 @@ class PyTrainer {
     trainer_ = make_trainer(network_->shared_network(), data_.loss, *optimizer_, data_.x.view,
                             data_.y.view,
                             {batch_size.value_or(0), shuffle, drop_last, seed, first_epoch,
-                             restore});
+                             first_step, restore});
   }
 
   std::string run(index_t epochs, double seconds) {
@@ -97,6 +98,7 @@ class PyTrainer {
   py::array losses() const { return as_array(trainer_->losses()); }
   py::array seconds() const { return as_array(seconds_); }
   index_t epochs_done() const { return trainer_->epochs_done(); }
+  int threads() const { return trainer_->threads(); }
   index_t steps_done() const { return trainer_->steps_done(); }
   index_t steps_per_epoch() const { return trainer_->steps_per_epoch(); }
 
@@ -217,15 +219,17 @@ void register_trainer(py::module_& m) {
   py::class_<PyTrainer>(m, "Trainer", "Trains natively; may be run in pieces.")
       .def(py::init<std::shared_ptr<CallableNetwork>, const PyLoss&, std::shared_ptr<Optimizer>,
                     const py::object&, const py::object&, std::optional<index_t>, bool, bool,
-                    std::uint64_t, std::uint64_t, bool>(),
+                    std::uint64_t, std::uint64_t, bool, index_t>(),
            py::arg("network"), py::arg("loss"), py::arg("optimizer"), py::arg("X"), py::arg("y"),
            py::arg("batch_size"), py::arg("shuffle"), py::arg("drop_last"), py::arg("seed"),
-           py::arg("first_epoch"), py::arg("restore"))
+           py::arg("first_epoch"), py::arg("restore"), py::arg("first_step") = 0)
       .def("run", &PyTrainer::run, py::arg("epochs"), py::arg("seconds"),
            "Trains until that many epochs are done in all, or that much time has passed.")
       .def_property_readonly("losses", &PyTrainer::losses)
       .def_property_readonly("seconds", &PyTrainer::seconds)
       .def_property_readonly("epochs_done", &PyTrainer::epochs_done)
+      .def_property_readonly("threads", &PyTrainer::threads,
+                             "Threads that share a step's work.")
       .def_property_readonly("steps_done", &PyTrainer::steps_done)
       .def_property_readonly("steps_per_epoch", &PyTrainer::steps_per_epoch);
 

@@ -52,6 +52,10 @@ class GradientTree {
   static Finish finish(index_t chunk) {
     return chunk % kTreeFanout == 0 ? Finish::kStore : Finish::kAdd;
   }
+  /// Whether `close` has anything to add.
+  bool closes(index_t chunk, bool last) const {
+    return levels_.size() > 1 && (last || chunk % kTreeFanout == kTreeFanout - 1);
+  }
   /// Adds sums that are complete into the level above; `last`: chunk is the batch's last.
   void close(index_t chunk, bool last);
   T* result() { return levels_.back().data(); }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include <algorithm>
 
+#include "base/fp_environment.hpp"
 #include "kernels/dispatch.hpp"
 #include "nn/calls.hpp"
 
@@ -64,6 +65,7 @@ class LossNode final : public Node {
   }
 
   void backward(const Tensor& d_output, bool retain) override {
+    const FpEnvironment environment;
     TensorPtr d = make_tensor(dtype_of<T>(), in_.prediction->shape);
     const bool each = in_.loss.spec().reduction == Reduction::kNone;
     const bool by_row = is_row_loss(in_.loss.spec().kind);
@@ -127,6 +129,7 @@ TensorPtr call_loss_as(const LossSpec& spec, const TensorPtr& prediction,
 
 TensorPtr call_loss(const LossSpec& spec, const TensorPtr& prediction, const HeldTargets& targets,
                     bool record) {
+  const FpEnvironment environment;
   return dispatch_dtype(prediction->dtype, [&]<class T>() {
     return call_loss_as<T>(spec, prediction, targets, record);
   });

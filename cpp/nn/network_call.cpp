@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/fp_environment.hpp"
 #include "kernels/dispatch.hpp"
 #include "nn/calls.hpp"
 
@@ -39,6 +40,7 @@ class NetworkNode final : public Node {
 
   void backward(const Tensor& d_output, bool retain) override {
     const BusyGuard guard(callable_->busy(), "the model");
+    const FpEnvironment environment;
     const Network& network = callable_->network();
     const Block<const T> x{static_cast<const T*>(x_.data), x_.ld};
     const Block<T> d = workspace_->d_output();
@@ -126,6 +128,7 @@ void CallableNetwork::give_back(index_t rows, index_t n_in, std::shared_ptr<void
 template <class T>
 TensorPtr CallableNetwork::call_as(const HeldRows& x, bool record) {
   const BusyGuard guard(busy_, "the model");
+  const FpEnvironment environment;
   const index_t width = network_->n_out(x.cols);
   bool needs = x.tensor != nullptr && x.tensor->requires_grad;
   for (const ParameterPtr& p : network_->parameters()) needs = needs || p->requires_grad;

@@ -32,7 +32,7 @@ Workspace<T>::Workspace(const Network& network, index_t n_in, index_t rows, Mode
     if (stage.dense()) width = stage.n_out;
     buffers.width = width;
     const index_t ld = workspace_ld<T>(width);
-    if (training || s < 2) {
+    if (training) {
       buffers.memory_y = AlignedBuffer<T>(rows * ld);
       buffers.y = {buffers.memory_y.data(), ld};
     }
@@ -70,25 +70,37 @@ Workspace<T>::Workspace(const Network& network, index_t n_in, index_t rows, Mode
   }
 }
 
+/// A part packs its panels: columns of b in whole panels.
 template <class T>
-void Workspace<T>::pack_forward(const Network& network, index_t for_rows) {
+void pack_part(const T* b, index_t b_depth, index_t b_column, index_t k, index_t n, T* packed,
+               Part part) {
+  const index_t panel = kernels<T>().packed_size(1, 1);
+  const index_t begin = part.begin(n, panel);
+  const index_t end = part.end(n, panel);
+  if (begin == end) return;
+  kernels<T>().pack(b + begin * b_column, b_depth, b_column, k, end - begin, packed + begin * k);
+}
+
+template <class T>
+void Workspace<T>::pack_forward(const Network& network, index_t for_rows, Part part) {
   for (std::size_t s = 0; s < stages_.size(); ++s) {
     StageBuffers& buffers = stages_[s];
-    buffers.use_packed = !buffers.packed_forward.empty() && for_rows >= kPackRows;
-    if (!buffers.use_packed) continue;
+    const bool use = !buffers.packed_forward.empty() && for_rows >= kPackRows;
+    if (part.index == 0) buffers.use_packed = use;
+    if (!use) continue;
     const Stage& stage = network.stages()[s];
-    kernels<T>().pack(stage.weight->ptr<T>(), stage.weight->layout.ld, 1, stage.n_in, stage.n_out,
-                      buffers.packed_forward.data());
+    pack_part<T>(stage.weight->ptr<T>(), stage.weight->layout.ld, 1, stage.n_in, stage.n_out,
+                 buffers.packed_forward.data(), part);
   }
 }
 
 template <class T>
-void Workspace<T>::pack_backward(const Network& network, std::size_t first_stage) {
+void Workspace<T>::pack_backward(const Network& network, std::size_t first_stage, Part part) {
   for (std::size_t s = first_stage; s < stages_.size(); ++s) {
     const Stage& stage = network.stages()[s];
     if (!stage.dense() || stage.narrow()) continue;
-    kernels<T>().pack(stage.weight->ptr<T>(), 1, stage.weight->layout.ld, stage.n_out, stage.n_in,
-                      stages_[s].packed_backward.data());
+    pack_part<T>(stage.weight->ptr<T>(), 1, stage.weight->layout.ld, stage.n_out, stage.n_in,
+                 stages_[s].packed_backward.data(), part);
   }
 }
 
@@ -205,8 +217,10 @@ void Workspace<T>::backward(const Network& network, Block<const T> x, index_t fi
 
 template <class T>
 void Workspace<T>::gradients(const Network& network, Block<const T> x, index_t first,
-                             index_t count, const GradientMap& map, T* arena, Finish finish) {
+                             index_t count, const GradientMap& map, T* arena, Finish finish,
+                             Part part) {
   const Kernels<T>& k = kernels<T>();
+  const bool last_part = part.index == part.count - 1;
   for (std::size_t s = stages_.size(); s-- > map.lowest;) {
     const GradientMap::Slot slot = map.slots[s];
     const Stage& stage = network.stages()[s];
@@ -214,6 +228,8 @@ void Workspace<T>::gradients(const Network& network, Block<const T> x, index_t f
     const Block<const T> in = input_of(s, x);
     T* d_weight = slot.weight == GradientMap::kNone ? nullptr : arena + slot.weight;
     T* d_bias = slot.bias == GradientMap::kNone ? nullptr : arena + slot.bias;
+    if (!last_part) d_bias = nullptr;
+    if (!last_part && stage.narrow()) d_weight = nullptr;
     if (d_weight == nullptr && d_bias == nullptr) continue;
     const bool lanes = stage.small() && d_weight != nullptr;
     if (stage.narrow() && (lanes || d_bias != nullptr)) {
@@ -234,17 +250,19 @@ void Workspace<T>::gradients(const Network& network, Block<const T> x, index_t f
       k.column_sums(d.row(first), d.ld, count, stage.n_out, d_bias, Start::kZero, finish);
     }
     if (d_weight == nullptr || lanes) continue;
+    const index_t begin = stage.narrow() ? 0 : part.begin(stage.n_in, kRowGrain);
+    const index_t end = stage.narrow() ? stage.n_out : part.end(stage.n_in, kRowGrain);
     Product<T> p;  // wide: d_weight[i,o] = sum x[r,i] d[r,o]; narrow: the transpose of that
     const T* in_rows = in.row(first);
     const T* d_rows = d.row(first);
-    p.a = stage.narrow() ? d_rows : in_rows;
+    p.a = stage.narrow() ? d_rows : in_rows + begin;
     p.a_depth = stage.narrow() ? d.ld : in.ld;
     p.a_row = 1;
     p.b = stage.narrow() ? in_rows : d_rows;
     p.ldb = stage.narrow() ? in.ld : d.ld;
-    p.c = d_weight;
+    p.c = d_weight + begin * stage.weight->layout.ld;
     p.ldc = stage.weight->layout.ld;
-    p.m = stage.narrow() ? stage.n_out : stage.n_in;
+    p.m = end - begin;
     p.n = stage.narrow() ? stage.n_in : stage.n_out;
     p.k = count;
     p.finish = finish;

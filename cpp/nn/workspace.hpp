@@ -7,6 +7,7 @@
 #include "base/aligned_buffer.hpp"
 #include "nn/gradients.hpp"
 #include "nn/network.hpp"
+#include "parallel/part.hpp"
 
 namespace schuss {
 
@@ -44,9 +45,10 @@ class Workspace {
 
   /// Copies the weights into the order the products read them in. Call after each change of a
   /// weight; `for_rows` is how many rows will use it (few rows: the copy does not pay).
-  void pack_forward(const Network& network, index_t for_rows);
+  /// Several threads may each do a part.
+  void pack_forward(const Network& network, index_t for_rows, Part part = {});
   /// The same for the gradient's way back through stages `first_stage` and up.
-  void pack_backward(const Network& network, std::size_t first_stage);
+  void pack_backward(const Network& network, std::size_t first_stage, Part part = {});
 
   /// Runs all stages over rows first..first+count of `x` (which holds row 0).
   void forward(const Network& network, Block<const T> x, index_t first, index_t count);
@@ -61,9 +63,13 @@ class Workspace {
                 std::size_t lowest, Block<T>* d_x);
 
   /// Weight and bias gradients of every wanted stage from rows first..first+count (at most
-  /// kChunkRows, one link of the tree) into `arena`, stored or added.
+  /// kChunkRows, one link of the tree) into `arena`, stored or added. A part does its rows of each
+  /// wide weight's storage (`weight_rows`); the last part does everything else.
   void gradients(const Network& network, Block<const T> x, index_t first, index_t count,
-                 const GradientMap& map, T* arena, Finish finish);
+                 const GradientMap& map, T* arena, Finish finish, Part part = {});
+
+  /// Grain of a wide weight's rows in `gradients`: whole register tiles on every instruction set.
+  static constexpr index_t kRowGrain = 24;
 
  private:
   struct StageBuffers {

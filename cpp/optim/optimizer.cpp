@@ -7,6 +7,7 @@
 #include <string>
 #include <unordered_set>
 
+#include "base/fp_environment.hpp"
 #include "base/scalar_math.hpp"
 #include "kernels/dispatch.hpp"
 
@@ -94,6 +95,7 @@ void Optimizer::begin(std::size_t index) {
   Slot& slot = slots_[index];
   const GroupOptions& o = groups_[slot.group];
   ParameterState& state = slot.state;
+  constants_[index].was_started = state.started;
   ++state.step;
   if (method_ == Method::kSGD) {
     constants_[index].sgd = {o.lr,       o.momentum, o.dampening,    o.weight_decay,
@@ -113,6 +115,12 @@ void Optimizer::begin(std::size_t index) {
   step.amsgrad = o.amsgrad;
   step.maximize = o.maximize;
   step.decoupled = method_ == Method::kAdamW;
+}
+
+void Optimizer::cancel(std::size_t index) {
+  ParameterState& state = slots_[index].state;
+  --state.step;
+  state.started = constants_[index].was_started;
 }
 
 template <class T>
@@ -135,6 +143,7 @@ template void Optimizer::apply<double>(std::size_t, const double*, index_t, inde
 
 void Optimizer::step() {
   const BusyGuard guard(busy_, "the optimizer");
+  const FpEnvironment environment;
   reserve_state();
   for (std::size_t i = 0; i < slots_.size(); ++i) {
     Parameter& parameter = *slots_[i].parameter;

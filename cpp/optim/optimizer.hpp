@@ -65,6 +65,8 @@ class Optimizer {
   /// Starts the step of slot `index`: counts it and fixes its constants. Then `apply` covers its
   /// elements, each once, in any order and from any thread.
   void begin(std::size_t index);
+  /// Takes `begin` back; nothing may have been applied.
+  void cancel(std::size_t index);
   /// Updates elements first..first+count-1 of the parameter's storage; gradient[0] is that of
   /// element `first`.
   template <class T>
@@ -80,6 +82,7 @@ class Optimizer {
   struct Constants {
     SgdStep sgd;
     AdamStep adam;
+    bool was_started = false;
   };
 
   Method method_;

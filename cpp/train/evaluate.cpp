@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/fp_environment.hpp"
 #include "kernels/dispatch.hpp"
 #include "train/feed.hpp"
 #include "train/stopwatch.hpp"
@@ -17,19 +18,17 @@ template <class T, class Use>
 RunStatus for_each_chunk(const Network& network, const ArrayView& x, BadElement* bad,
                          const Poll& poll, Use use) {
   const index_t chunk_rows = std::min(x.rows, kChunkRows);
-  Feed<T> features(x, chunk_rows);
+  Feed<T> features(x, chunk_rows, true);
   Workspace<T> workspace(network, x.cols, chunk_rows, Mode::kInference);
   workspace.pack_forward(network, x.rows);
+  const FpEnvironment environment;
   Stopwatch watch;
   watch.start(1e30, poll);
   const double work = network.work_per_row() + static_cast<double>(x.cols);
   for (index_t first = 0; first < x.rows; first += kChunkRows) {
     const index_t count = std::min(kChunkRows, x.rows - first);
     Block<const T> in;
-    if (!features.take({nullptr, first, count}, &in)) {
-      *bad = features.bad();
-      return RunStatus::kBadFeature;
-    }
+    if (!features.take({nullptr, first, count, 0}, &in, bad)) return RunStatus::kBadFeature;
     workspace.forward(network, in, 0, count);
     if (!use(first, count, workspace.output())) return RunStatus::kBadTarget;
     if (watch.add_work(work * static_cast<double>(count))) return RunStatus::kStopped;
@@ -42,7 +41,7 @@ Evaluation evaluate_as(const Network& network, const LossSpec& spec, const Array
                        const ArrayView& target, const Poll& poll) {
   const index_t chunk_rows = std::min(x.rows, kChunkRows);
   const BoundLoss<T> loss(spec, network.n_out(x.cols));
-  TargetFeed<T> targets(target, loss.by_labels(), chunk_rows);
+  TargetFeed<T> targets(target, loss.by_labels(), chunk_rows, true);
   AlignedBuffer<T> row_loss(chunk_rows);
   Evaluation result;
   SumTree losses;
@@ -51,10 +50,7 @@ Evaluation evaluate_as(const Network& network, const LossSpec& spec, const Array
   result.status = for_each_chunk<T>(
       network, x, &result.bad, poll, [&](index_t first, index_t count, Block<T> y) {
         LossBlock<T> block = loss.block();
-        if (!targets.take({nullptr, first, count}, &block)) {
-          result.bad = targets.bad();
-          return false;
-        }
+        if (!targets.take({nullptr, first, count, 0}, &block, &result.bad)) return false;
         if (loss.by_labels()) {
           double sum = 0.0;
           loss.add_label_weights(block.labels, count, &sum, &counted);

@@ -2,8 +2,6 @@
 /// Chunks of rows from the user's arrays, in the model's dtype.
 #pragma once
 
-#include <optional>
-
 #include "base/aligned_buffer.hpp"
 #include "nn/workspace.hpp"
 #include "train/array_view.hpp"
@@ -11,70 +9,77 @@
 
 namespace schuss {
 
-/// Which rows a chunk takes: `count` of them, by number, or first, first+1, ...
+/// Which rows a piece of a chunk takes: by number, or first, first+1, ...; it starts at row `at` of
+/// the chunk.
 struct RowSet {
   const index_t* numbers = nullptr;
   index_t first = 0;
   index_t count = 0;
+  index_t at = 0;
 };
 
 /// Feeds chunks of a two-dimensional array. In order and of the model's dtype they are used where
-/// they lie; else they are converted into a buffer of one chunk.
+/// they lie; else they are converted into a buffer of one chunk. Threads may take disjoint pieces of
+/// a chunk at the same time.
 template <class T>
 class Feed {
  public:
-  Feed(const ArrayView& view, index_t chunk_rows)
-      : view_(view), direct_(direct_rows<T>(view)), chunk_rows_(chunk_rows) {}
+  Feed(const ArrayView& view, index_t chunk_rows, bool in_order)
+      : view_(view), direct_(in_order ? direct_rows<T>(view) : nullptr) {
+    if (direct_ == nullptr) staging_ = AlignedBuffer<T>(chunk_rows * ld());
+  }
 
-  /// The chunk as a block whose row 0 is the set's first. False: an element overflows T; see bad().
-  [[nodiscard]] bool take(const RowSet& rows, Block<const T>* block) {
-    if (direct_ != nullptr && rows.numbers == nullptr) {
-      const index_t ld = direct_ld(view_);
-      *block = {direct_ + rows.first * ld, ld};
+  /// Makes the piece's rows readable, and gives the chunk's block: its row `at` is the piece's first
+  /// row. False: an element overflows T.
+  [[nodiscard]] bool take(const RowSet& rows, Block<const T>* chunk, BadElement* bad) {
+    if (direct_ != nullptr) {
+      *chunk = {direct_ + (rows.first - rows.at) * ld(), ld()};
       return true;
     }
-    const index_t ld = workspace_ld<T>(view_.cols);
-    if (staging_.empty()) staging_ = AlignedBuffer<T>(chunk_rows_ * ld);
-    *block = {staging_.data(), ld};
-    return gather_rows<T>(view_, rows.numbers, rows.first, rows.count, staging_.data(), ld, &bad_);
+    *chunk = {staging_.data(), ld()};
+    return gather_rows<T>(view_, rows.numbers, rows.first, rows.count,
+                          staging_.data() + rows.at * ld(), ld(), bad);
   }
 
   const ArrayView& view() const { return view_; }
-  const BadElement& bad() const { return bad_; }
 
  private:
+  index_t ld() const {
+    return direct_ != nullptr ? direct_ld(view_) : workspace_ld<T>(view_.cols);
+  }
+
   ArrayView view_;
   const T* direct_;
-  index_t chunk_rows_;
   AlignedBuffer<T> staging_;
-  BadElement bad_;
 };
 
 /// Targets of a loss: rows of numbers, or class labels.
 template <class T>
 class TargetFeed {
  public:
-  TargetFeed(const ArrayView& view, bool labels, index_t chunk_rows)
-      : numbers_(view, chunk_rows), labels_(labels ? chunk_rows : 0) {}
+  TargetFeed(const ArrayView& view, bool labels, index_t chunk_rows, bool in_order)
+      : numbers_(view, labels ? 0 : chunk_rows, in_order), labels_(labels ? chunk_rows : 0) {}
 
   bool by_labels() const { return !labels_.empty(); }
-  /// Fills in a loss block's target. False: an element overflows T; see bad().
-  [[nodiscard]] bool take(const RowSet& rows, LossBlock<T>* block) {
+  /// Sets the block's target to the chunk's row 0. False: an element overflows T.
+  [[nodiscard]] bool take(const RowSet& rows, LossBlock<T>* block, BadElement* bad) {
     if (by_labels()) {
-      block->labels = labels(rows);
+      take_labels(rows);
+      block->labels = labels_.data();
       return true;
     }
     Block<const T> target;
-    const bool good = numbers_.take(rows, &target);
+    const bool good = numbers_.take(rows, &target, bad);
     block->target = target.data;
     block->ld_target = target.ld;
     return good;
   }
-  const std::int64_t* labels(const RowSet& rows) {
-    gather_labels(numbers_.view(), rows.numbers, rows.first, rows.count, labels_.data());
-    return labels_.data();
+  /// The piece's labels.
+  const std::int64_t* take_labels(const RowSet& rows) {
+    std::int64_t* to = labels_.data() + rows.at;
+    gather_labels(numbers_.view(), rows.numbers, rows.first, rows.count, to);
+    return to;
   }
-  const BadElement& bad() const { return numbers_.bad(); }
 
  private:
   Feed<T> numbers_;

@@ -2,16 +2,15 @@
 /// The native training loop: gather, forward, loss, backward, update; nothing allocated in a step.
 #pragma once
 
-#include <chrono>
 #include <functional>
 #include <memory>
 #include <vector>
 
-#include "base/permutation.hpp"
 #include "nn/loss.hpp"
-#include "nn/workspace.hpp"
+#include "nn/network.hpp"
 #include "optim/optimizer.hpp"
-#include "train/feed.hpp"
+#include "train/array_view.hpp"
+#include "train/gather.hpp"
 
 namespace schuss {
 
@@ -21,6 +20,7 @@ struct TrainOptions {
   bool drop_last = false;
   std::uint64_t seed = 0;
   std::uint64_t first_epoch = 0;  // the number that shuffles this trainer's first epoch
+  index_t first_step = 0;         // steps of that epoch which are done already
   bool restore = true;            // keep the last finite parameters
 };
 
@@ -57,6 +57,8 @@ class Trainer {
   /// Steps of the epoch under way.
   index_t steps_done() const { return step_; }
   index_t steps_per_epoch() const { return steps_per_epoch_; }
+  /// Threads that share a step's work; chosen by its size.
+  virtual int threads() const = 0;
   const Failure& failure() const { return failure_; }
 
  protected:

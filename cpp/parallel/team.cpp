@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: MIT
+#include "parallel/team.hpp"
+
+#include <pthread.h>
+#include <sched.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <exception>
+#include <fstream>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/fp_environment.hpp"
+#include "base/require.hpp"
+
+namespace schuss {
+namespace {
+
+/// About 20 microseconds of looking: longer than a barrier inside a step, shorter than a time slice.
+constexpr int kSpins = 4000;
+
+/// Threads that sleep until a region is posted.
+class Team {
+ public:
+  explicit Team(int workers) : workers_(workers) {
+    for (int w = 0; w < workers; ++w) {
+      threads_.emplace_back([this, w] { serve(w + 1); });
+    }
+  }
+
+  int workers() const { return workers_; }
+
+  void run(const std::function<void(const Region&)>& body) {
+    const int threads = workers_ + 1;
+    Barrier barrier(threads, threads > usable_cores() ? 0 : kSpins);
+    errors_.assign(static_cast<std::size_t>(threads), nullptr);
+    body_ = &body;
+    barrier_ = &barrier;
+    busy_.store(threads - 1, std::memory_order_relaxed);
+    posted_.fetch_add(1, std::memory_order_release);
+    posted_.notify_all();
+    work({0, threads, &barrier});
+    for (int left = busy_.load(std::memory_order_acquire); left != 0;
+         left = busy_.load(std::memory_order_acquire)) {
+      busy_.wait(left, std::memory_order_acquire);
+    }
+    for (const std::exception_ptr& error : errors_) {
+      if (error) std::rethrow_exception(error);
+    }
+  }
+
+ private:
+  void work(const Region& region) {
+    try {
+      (*body_)(region);
+    } catch (...) {
+      errors_[static_cast<std::size_t>(region.thread)] = std::current_exception();
+    }
+  }
+
+  void serve(int thread) {
+    set_default_fp_environment();
+    std::uint32_t seen = 0;
+    for (;;) {
+      posted_.wait(seen, std::memory_order_acquire);
+      seen = posted_.load(std::memory_order_acquire);
+      work({thread, workers_ + 1, barrier_});
+      if (busy_.fetch_sub(1, std::memory_order_acq_rel) == 1) busy_.notify_all();
+    }
+  }
+
+  int workers_;
+  std::vector<std::thread> threads_;
+  const std::function<void(const Region&)>* body_ = nullptr;
+  Barrier* barrier_ = nullptr;
+  std::vector<std::exception_ptr> errors_;
+  alignas(64) std::atomic<std::uint32_t> posted_{0};
+  alignas(64) std::atomic<int> busy_{0};
+};
+
+/// Teams between regions. Never destroyed: their threads sleep until the process ends.
+struct Pool {
+  std::mutex mutex;
+  std::vector<Team*> idle;
+};
+
+Pool& pool() {
+  static Pool* const instance = [] {
+    auto* made = new Pool();  // lives as long as the process
+    // A child of fork has none of the threads: it forgets the teams and builds its own.
+    pthread_atfork([] { pool().mutex.lock(); }, [] { pool().mutex.unlock(); },
+                   [] {
+                     pool().idle.clear();
+                     pool().mutex.unlock();
+                   });
+    return made;
+  }();
+  return *instance;
+}
+
+Team* borrow(int workers) {
+  {
+    const std::lock_guard lock(pool().mutex);
+    auto& idle = pool().idle;
+    const auto fitting = std::find_if(idle.begin(), idle.end(),
+                                     [&](const Team* t) { return t->workers() == workers; });
+    if (fitting != idle.end()) {
+      Team* team = *fitting;
+      idle.erase(fitting);
+      return team;
+    }
+  }
+  return std::make_unique<Team>(workers).release();  // the pool keeps it from now on
+}
+
+void give_back(Team* team) {
+  const std::lock_guard lock(pool().mutex);
+  pool().idle.push_back(team);
+}
+
+/// The variable's value when it is a whole number from 1 up.
+int threads_from_environment(const char* name) {
+  const char* text = std::getenv(name);
+  if (text == nullptr) return 0;
+  char* end = nullptr;
+  const long n = std::strtol(text, &end, 10);
+  return end != text && n >= 1 ? static_cast<int>(std::min<long>(n, kMostThreads)) : 0;
+}
+
+/// Processors that the control group's quota pays for; 0: no quota.
+int quota_cores() {
+  std::ifstream file("/sys/fs/cgroup/cpu.max");
+  std::string quota;
+  double period = 0.0;
+  if (!(file >> quota >> period) || quota == "max" || !(period > 0.0)) return 0;
+  return std::max(1, static_cast<int>(std::strtod(quota.c_str(), nullptr) / period + 0.5));
+}
+
+int chosen_threads = 0;  // by set_num_threads; 0: not chosen
+
+int default_threads() {
+  static const int n = [] {
+    if (const int own = threads_from_environment("SCHUSS_NUM_THREADS")) return own;
+    if (const int omp = threads_from_environment("OMP_NUM_THREADS")) return omp;
+    return usable_cores();
+  }();
+  return n;
+}
+
+}  // namespace
+
+int usable_cores() {
+  static const int cores = [] {
+    int n = static_cast<int>(std::thread::hardware_concurrency());
+#if defined(__linux__)
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof(set), &set) == 0) n = CPU_COUNT(&set);
+#endif
+    if (const int quota = quota_cores()) n = std::min(n, quota);
+    return std::clamp(n, 1, kMostThreads);
+  }();
+  return cores;
+}
+
+int num_threads() { return chosen_threads > 0 ? chosen_threads : default_threads(); }
+
+void set_num_threads(int n) {
+  if (n < 1 || n > kMostThreads) {
+    throw ValueError("num_threads: got " + std::to_string(n) + "; expected 1 to " +
+                     std::to_string(kMostThreads));
+  }
+  chosen_threads = n;
+}
+
+void run_region(int threads, const std::function<void(const Region&)>& body) {
+  if (threads <= 1) {
+    Barrier alone(1, 0);
+    body({0, 1, &alone});
+    return;
+  }
+  Team* team = borrow(threads - 1);
+  try {
+    team->run(body);
+  } catch (...) {
+    give_back(team);
+    throw;
+  }
+  give_back(team);
+}
+
+}  // namespace schuss

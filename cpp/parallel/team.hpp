@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: MIT
+/// The worker threads: parked between regions, all in one region while a model trains.
+#pragma once
+
+#include <functional>
+
+#include "parallel/barrier.hpp"
+
+namespace schuss {
+
+/// Threads that a call may use: `set_num_threads`, else SCHUSS_NUM_THREADS, else OMP_NUM_THREADS, else
+/// the processors that affinity and the control group's quota leave.
+int num_threads();
+/// Throws ValueError unless 1 <= n <= kMostThreads.
+void set_num_threads(int n);
+inline constexpr int kMostThreads = 256;
+
+/// Processors this process may run on, at least 1.
+int usable_cores();
+
+/// What a region's threads get.
+struct Region {
+  int thread = 0;   // 0..threads-1; 0 is the caller
+  int threads = 1;
+  Barrier* barrier = nullptr;
+
+  void meet() const { barrier->wait(); }
+};
+
+/// Runs body on `threads` threads at once, the caller's among them, and returns when all are done.
+/// Regions of different callers run side by side. An exception in a body is thrown here, after the
+/// region (the bodies must not meet again once one has thrown). A forked child starts threads of its
+/// own.
+void run_region(int threads, const std::function<void(const Region&)>& body);
+
+}  // namespace schuss

@@ -1,0 +1,376 @@
+// SPDX-License-Identifier: MIT
+#include "train/batch_step.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "kernels/dispatch.hpp"
+
+namespace schuss {
+namespace {
+
+/// Multiply-adds (or bytes of input) that make a thread worth waking: about ten times the two or three
+/// meetings of a step.
+constexpr double kWorkPerThread = 3e5;
+
+/// Gradients up to this many elements are cheap to hold and add for each chunk of a window.
+constexpr index_t kSmallGradient = 16 * 1024;
+
+/// Chunks of a window for each thread: the first thread adds them while the others wait.
+constexpr index_t kWindowPerThread = 4;
+
+/// Rows that go through all layers together: as many as keep their activations in half of a 512 KiB
+/// second-level cache, in whole register tiles.
+template <class T>
+index_t rows_per_block(const Network& network, index_t n_in) {
+  index_t bytes = n_in * static_cast<index_t>(sizeof(T));
+  for (const Stage& stage : network.stages()) {
+    bytes += 2 * std::max<index_t>(stage.n_out, 1) * static_cast<index_t>(sizeof(T));
+  }
+  constexpr index_t kBudget = 256 * 1024;
+  constexpr index_t kTile = 48;  // a multiple of every tile's rows
+  return std::clamp<index_t>(kBudget / bytes / kTile * kTile, kTile, kChunkRows);
+}
+
+/// Rows of a chunk are shared in whole tiles of rows.
+constexpr index_t kRowsGrain = 12;
+
+}  // namespace
+
+template <class T>
+BatchStep<T>::Lane::Lane(const Network& network, const ArrayView& x_view, const ArrayView& target,
+                         bool labels, index_t chunk_rows, bool shuffle)
+    : workspace(network, x_view.cols, chunk_rows, Mode::kTraining),
+      features(x_view, chunk_rows, !shuffle),
+      targets(target, labels, chunk_rows, !shuffle),
+      numbers(shuffle ? chunk_rows : 0),
+      row_loss(chunk_rows) {}
+
+template <class T>
+BatchStep<T>::BatchStep(const Network& network, const LossSpec& loss, Optimizer& optimizer,
+                        const ArrayView& x, const ArrayView& target, index_t batch, bool shuffle)
+    : network_(network),
+      optimizer_(optimizer),
+      batch_(batch),
+      chunk_rows_(std::min(batch, kChunkRows)),
+      block_rows_(rows_per_block<T>(network, x.cols)),
+      shuffle_(shuffle),
+      work_per_row_(3.0 * network.work_per_row() +
+                    static_cast<double>(x.cols * element_bytes(x.type))),
+      map_(network, [&](const Parameter& p) { return p.requires_grad && optimizer.find(p) >= 0; }),
+      tree_(map_.size, (batch + kChunkRows - 1) / kChunkRows),
+      loss_(loss, network.n_out(x.cols)),
+      order_(static_cast<std::uint64_t>(x.rows), 0, 0) {
+  choose_threads();
+  optimizer_.reserve_state();
+  const int n_lanes = by_chunks_ ? threads_ : 1;
+  for (int i = 0; i < n_lanes; ++i) {
+    lanes_.push_back(std::make_unique<Lane>(network, x, target, takes_labels(loss.kind),
+                                            chunk_rows_, shuffle));
+  }
+  verdicts_.resize(static_cast<std::size_t>(threads_));
+  if (by_chunks_) {
+    window_ = kWindowPerThread * threads_;
+    chunk_gradients_ = AlignedBuffer<T>(window_ * map_.size);
+    chunk_losses_.resize(static_cast<std::size_t>(window_));
+  }
+  for (const GradientMap::Entry& entry : map_.entries) {
+    const auto slot = static_cast<std::size_t>(optimizer_.find(*entry.parameter));
+    const Layout& layout = entry.parameter->layout;
+    Update update{slot, entry.offset, 0, layout.ld, layout.extent()};
+    for (std::size_t s = 0; s < map_.slots.size(); ++s) {
+      const bool wide = !network.stages()[s].narrow() && map_.slots[s].weight == entry.offset;
+      if (wide) update.rows = layout.rows;
+    }
+    slots_.push_back(slot);
+    updates_.push_back(update);
+  }
+}
+
+template <class T>
+void BatchStep<T>::choose_threads() {
+  const double work = work_per_row_ * static_cast<double>(batch_);
+  const double worth = std::max(1.0, work / kWorkPerThread);
+  threads_ = static_cast<int>(std::min(static_cast<double>(num_threads()), worth));
+  const index_t chunks = (batch_ + kChunkRows - 1) / kChunkRows;
+  by_chunks_ = threads_ > 1 && map_.any() && map_.size <= kSmallGradient && chunks >= threads_;
+  // By tiles a thread needs rows of its own.
+  if (!by_chunks_) {
+    const index_t most = std::max<index_t>(1, chunk_rows_ / kRowsGrain);
+    threads_ = static_cast<int>(std::min<index_t>(threads_, most));
+  }
+}
+
+template <class T>
+RowSet BatchStep<T>::rows_at(Lane& lane, index_t position, index_t count, index_t at) {
+  if (!shuffle_) return {nullptr, position, count, at};
+  index_t* numbers = lane.numbers.data() + at;
+  order_.fill(static_cast<std::uint64_t>(position), count, numbers);
+  return {numbers, 0, count, at};
+}
+
+/// What the batch's sum of losses is divided by; false when every label is ignored.
+template <class T>
+bool BatchStep<T>::find_divisor(index_t first, index_t count) {
+  double label_weights = 0.0;
+  if (loss_.by_labels()) {
+    index_t counted = 0;
+    SumTree tree;
+    Lane& lane = *lanes_.front();
+    for (index_t at = 0; at < count; at += kChunkRows) {
+      const index_t n = std::min(kChunkRows, count - at);
+      double sum = 0.0;
+      const RowSet rows = rows_at(lane, first + at, n, 0);
+      loss_.add_label_weights(lane.targets.take_labels(rows), n, &sum, &counted);
+      tree.add(sum);
+    }
+    if (counted == 0) return false;
+    label_weights = tree.result();
+  }
+  divisor_ = loss_.divisor(count, label_weights);
+  return true;
+}
+
+/// Forward, loss and backward of `count` rows from `position`, which are rows `at`.. of the lane's
+/// chunk: a block of rows at a time, depth first.
+template <class T>
+StepResult BatchStep<T>::pass(Lane& lane, index_t position, index_t count, index_t at,
+                              BadElement* bad) {
+  if (count == 0) return StepResult::kDone;
+  const RowSet rows = rows_at(lane, position, count, at);
+  Block<const T> x;
+  if (!lane.features.take(rows, &x, bad)) return StepResult::kBadFeature;
+  LossBlock<T> whole = loss_.block();
+  if (!lane.targets.take(rows, &whole, bad)) return StepResult::kBadTarget;
+  if (at == 0) lane.x = x;
+  const Block<T> y = lane.workspace.output();
+  const Block<T> d = lane.workspace.d_output();
+  const index_t end = at + count;
+  for (index_t r = at; r < end; r += block_rows_) {
+    const index_t n = std::min(block_rows_, end - r);
+    lane.workspace.forward(network_, x, r, n);
+    LossBlock<T> block = whole;
+    block.prediction = y.row(r);
+    block.ld_prediction = y.ld;
+    if (block.target != nullptr) block.target += r * block.ld_target;
+    if (block.labels != nullptr) block.labels += r;
+    block.rows = n;
+    block.scale = 1.0 / divisor_;
+    block.row_loss = lane.row_loss.data() + r;
+    block.d_prediction = d.row(r);
+    block.ld_d_prediction = d.ld;
+    loss_.run(block);
+    if (map_.any()) lane.workspace.backward(network_, x, r, n, map_.lowest, nullptr);
+  }
+  return StepResult::kDone;
+}
+
+/// The verdict that counts: the first thread's whose part failed (the lowest rows).
+template <class T>
+StepResult BatchStep<T>::worst_verdict() const {
+  for (const Verdict& verdict : verdicts_) {
+    if (verdict.result != StepResult::kDone) return verdict.result;
+  }
+  return StepResult::kDone;
+}
+
+template <class T>
+const BadElement& BatchStep<T>::bad() const {
+  for (const Verdict& verdict : verdicts_) {
+    if (verdict.result != StepResult::kDone) return verdict.bad;
+  }
+  return bad_;
+}
+
+template <class T>
+bool BatchStep<T>::set_loss(const SumTree& sums) {
+  loss_value_ = static_cast<double>(static_cast<T>(sums.result() / divisor_));
+  return std::isfinite(loss_value_);
+}
+
+template <class T>
+void BatchStep<T>::begin_updates() {
+  for (const std::size_t slot : slots_) optimizer_.begin(slot);
+}
+
+template <class T>
+void BatchStep<T>::cancel_updates() {
+  for (const std::size_t slot : slots_) optimizer_.cancel(slot);
+}
+
+template <class T>
+void BatchStep<T>::merge_shared() {
+  for (const GradientMap::Merge& merge : map_.merges) {
+    kernels<T>().add(tree_.result() + merge.from, tree_.result() + merge.to, merge.extent);
+  }
+}
+
+/// A part updates the rows of wide weights whose gradients it made; the last part all the rest.
+template <class T>
+void BatchStep<T>::update_part(Part part) {
+  const T* gradients = tree_.result();
+  for (const Update& u : updates_) {
+    index_t begin = 0;
+    index_t end = u.extent;
+    if (u.rows > 0) {
+      begin = part.begin(u.rows, Workspace<T>::kRowGrain) * u.ld;
+      end = part.end(u.rows, Workspace<T>::kRowGrain) * u.ld;
+    } else if (part.index != part.count - 1) {
+      continue;
+    }
+    optimizer_.apply<T>(u.slot, gradients + u.offset + begin, begin, end - begin);
+  }
+}
+
+template <class T>
+StepResult BatchStep<T>::run(const Region& region, index_t first, index_t count,
+                             Stopwatch& watch) {
+  if (region.thread == 0) {
+    shared_result_ =
+        find_divisor(first, count) ? StepResult::kDone : StepResult::kAllIgnored;
+    stop_wanted_ = false;
+  }
+  const bool own = by_chunks_;  // a workspace for each thread
+  Workspace<T>& workspace = lanes_[own ? static_cast<std::size_t>(region.thread) : 0]->workspace;
+  const Part part = own ? Part{} : Part{region.thread, region.threads};
+  workspace.pack_forward(network_, count, part);
+  if (map_.any()) workspace.pack_backward(network_, map_.lowest + 1, part);
+  region.meet();
+  if (shared_result_ != StepResult::kDone) return shared_result_;
+  return by_chunks_ ? run_chunks(region, first, count, watch)
+                    : run_tiles(region, first, count, watch);
+}
+
+template <class T>
+StepResult BatchStep<T>::run_tiles(const Region& region, index_t first, index_t count,
+                                   Stopwatch& watch) {
+  Lane& lane = *lanes_.front();
+  const Part part{region.thread, region.threads};
+  const bool leads = region.thread == 0;
+  Verdict& verdict = verdicts_[static_cast<std::size_t>(region.thread)];
+  SumTree losses;  // every thread adds the same sums
+  for (index_t at = 0, chunk = 0; at < count; at += kChunkRows, ++chunk) {
+    const index_t n = std::min(kChunkRows, count - at);
+    const bool last = at + n == count;
+    const index_t begin = part.begin(n, kRowsGrain);
+    const index_t end = part.end(n, kRowsGrain);
+    verdict.result = pass(lane, first + at + begin, end - begin, begin, &verdict.bad);
+    if (leads && last) begin_updates();
+    region.meet();
+    StepResult result = worst_verdict();
+    if (result == StepResult::kDone) {
+      losses.add(kernels<T>().sum_f64(lane.row_loss.data(), n));
+      if (last) {
+        const double value = static_cast<double>(static_cast<T>(losses.result() / divisor_));
+        if (!std::isfinite(value)) result = StepResult::kNonFinite;
+        if (leads) loss_value_ = value;
+      }
+    }
+    if (result != StepResult::kDone) {
+      if (leads && last) cancel_updates();
+      return result;
+    }
+    if (map_.any()) {
+      lane.workspace.gradients(network_, lane.x, 0, n, map_, tree_.target(chunk),
+                               GradientTree<T>::finish(chunk), part);
+      if (tree_.closes(chunk, last)) {
+        region.meet();
+        if (leads) tree_.close(chunk, last);
+        region.meet();
+      }
+      if (last && !map_.merges.empty()) {
+        region.meet();
+        if (leads) merge_shared();
+        region.meet();
+      }
+      if (last) update_part(part);
+    }
+    if (leads) stop_wanted_ = watch.add_work(work_per_row_ * static_cast<double>(n));
+    region.meet();
+    if (stop_wanted_ && !last) return StepResult::kStopped;
+  }
+  return StepResult::kDone;
+}
+
+/// Adds a window's chunks in the tree's order.
+template <class T>
+void BatchStep<T>::fold(index_t first_chunk, index_t n, index_t last_chunk) {
+  for (index_t i = 0; i < n; ++i) {
+    const index_t chunk = first_chunk + i;
+    loss_tree_.add(chunk_losses_[static_cast<std::size_t>(i)]);
+    const T* gradient = chunk_gradients_.data() + i * map_.size;
+    T* target = tree_.target(chunk);
+    if (GradientTree<T>::finish(chunk) == Finish::kStore) {
+      std::memcpy(target, gradient, static_cast<std::size_t>(map_.size) * sizeof(T));
+    } else {
+      kernels<T>().add(gradient, target, map_.size);
+    }
+    tree_.close(chunk, chunk == last_chunk);
+  }
+}
+
+template <class T>
+StepResult BatchStep<T>::run_chunks(const Region& region, index_t first, index_t count,
+                                    Stopwatch& watch) {
+  Lane& lane = *lanes_[static_cast<std::size_t>(region.thread)];
+  const Part part{region.thread, region.threads};
+  const bool leads = region.thread == 0;
+  Verdict& verdict = verdicts_[static_cast<std::size_t>(region.thread)];
+  const index_t chunks = (count + kChunkRows - 1) / kChunkRows;
+  if (leads) loss_tree_ = SumTree();
+  for (index_t window = 0; window < chunks; window += window_) {
+    const index_t n = std::min(window_, chunks - window);
+    verdict.result = StepResult::kDone;
+    const index_t end = part.end(n, 1);
+    for (index_t i = part.begin(n, 1); i < end && verdict.result == StepResult::kDone; ++i) {
+      const index_t at = (window + i) * kChunkRows;
+      const index_t rows = std::min(kChunkRows, count - at);
+      verdict.result = pass(lane, first + at, rows, 0, &verdict.bad);
+      if (verdict.result != StepResult::kDone) break;
+      chunk_losses_[static_cast<std::size_t>(i)] =
+          kernels<T>().sum_f64(lane.row_loss.data(), rows);
+      lane.workspace.gradients(network_, lane.x, 0, rows, map_,
+                               chunk_gradients_.data() + i * map_.size, Finish::kStore);
+    }
+    region.meet();
+    const bool last = window + n == chunks;
+    if (leads) {
+      shared_result_ = worst_verdict();
+      if (shared_result_ == StepResult::kDone) {
+        fold(window, n, chunks - 1);
+        if (last && !set_loss(loss_tree_)) shared_result_ = StepResult::kNonFinite;
+      }
+      if (last && shared_result_ == StepResult::kDone) {
+        begin_updates();
+        merge_shared();
+        update_part({});
+      }
+      stop_wanted_ = watch.add_work(work_per_row_ * static_cast<double>(n * kChunkRows));
+      if (stop_wanted_ && !last) shared_result_ = StepResult::kStopped;
+    }
+    region.meet();
+    if (shared_result_ != StepResult::kDone) return shared_result_;
+  }
+  return StepResult::kDone;
+}
+
+template <class T>
+StepResult BatchStep<T>::copy_line(T* x, T* target) {
+  Lane& lane = *lanes_.front();
+  const RowSet all = rows_at(lane, 0, batch_, 0);
+  Block<const T> features;
+  LossBlock<T> block;
+  if (!lane.features.take(all, &features, &bad_)) return StepResult::kBadFeature;
+  if (!lane.targets.take(all, &block, &bad_)) return StepResult::kBadTarget;
+  for (index_t r = 0; r < batch_; ++r) {
+    x[r] = *features.row(r);
+    target[r] = block.target[r * block.ld_target];
+  }
+  return StepResult::kDone;
+}
+
+template class BatchStep<float>;
+template class BatchStep<double>;
+
+}  // namespace schuss
