@@ -92,8 +92,7 @@ TensorPtr scalar_op(ScalarOp op, const ScalarOperand& left, const ScalarOperand&
     throw TypeError("arithmetic: got a float32 and a float64 tensor; expected the same dtype");
   }
   const DType dtype = left.tensor != nullptr ? left.tensor->dtype : right.tensor->dtype;
-  return dispatch_dtype(
-      dtype, [&]<class T>() { return scalar_op_as<T>(op, left, right, record); });
+  return dispatch_dtype(dtype, [&]<class T>() { return scalar_op_as<T>(op, left, right, record); });
 }
 
 }  // namespace schuss

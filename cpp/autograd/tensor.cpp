@@ -99,8 +99,8 @@ void copy_contiguous(const Tensor& tensor, void* to) {
 
 void write_contiguous(Tensor& tensor, const void* from) {
   dispatch_dtype(tensor.dtype, [&]<class T>() {
-    for_each_element<T>(
-        tensor, [&](T& value, index_t i) { value = static_cast<const T*>(from)[i]; });
+    for_each_element<T>(tensor,
+                        [&](T& value, index_t i) { value = static_cast<const T*>(from)[i]; });
   });
   ++tensor.storage->version;
 }
@@ -162,9 +162,8 @@ TensorPtr starting_gradient(const Tensor& root, const TensorPtr& given) {
     TensorPtr copy = make_tensor(root.dtype, root.shape);
     dispatch_dtype(given->dtype, [&]<class From>() {
       dispatch_dtype(root.dtype, [&]<class To>() {
-        for_each_element<From>(*given, [&](From& value, index_t i) {
-          copy->ptr<To>()[i] = static_cast<To>(value);
-        });
+        for_each_element<From>(
+            *given, [&](From& value, index_t i) { copy->ptr<To>()[i] = static_cast<To>(value); });
       });
     });
     return copy;

@@ -26,7 +26,7 @@ class AlignedBuffer {
     }
     if (count == 0) return;
     const auto bytes = static_cast<std::size_t>(count) * sizeof(T);
-    data_.reset(static_cast<T*>(::operator new(bytes, std::align_val_t{kAlignBytes})));
+    data_.reset(static_cast<T*>(::operator new (bytes, std::align_val_t{kAlignBytes})));
     std::memset(static_cast<void*>(data_.get()), 0, bytes);
   }
 
@@ -39,7 +39,7 @@ class AlignedBuffer {
 
  private:
   struct Free {
-    void operator()(T* p) const { ::operator delete(p, std::align_val_t{kAlignBytes}); }
+    void operator()(T* p) const { ::operator delete (p, std::align_val_t{kAlignBytes}); }
   };
   std::unique_ptr<T[], Free> data_;
   index_t size_ = 0;

@@ -92,11 +92,10 @@ TensorPtr as_prediction(const py::object& object) {
     return tensor;
   }
   const InputArray parsed = parse_array(object, "prediction", "loss");
-  const DType dtype =
-      parsed.view.type == ElementType::kFloat64 ? DType::kFloat64 : DType::kFloat32;
+  const DType dtype = parsed.view.type == ElementType::kFloat64 ? DType::kFloat64 : DType::kFloat32;
   const HeldRows rows = convert_rows(parsed, "prediction", dtype);
-  TensorPtr tensor = make_tensor(dtype, parsed.rank == 1 ? Dims{rows.rows}
-                                                          : Dims{rows.rows, rows.cols});
+  TensorPtr tensor =
+      make_tensor(dtype, parsed.rank == 1 ? Dims{rows.rows} : Dims{rows.rows, rows.cols});
   for (index_t r = 0; r < rows.rows; ++r) {
     std::memcpy(tensor->data + r * rows.cols * item_bytes(dtype),
                 static_cast<const std::byte*>(rows.data) + r * rows.ld * item_bytes(dtype),
@@ -146,7 +145,8 @@ py::tuple value_and_grad(const PyLoss& self, const py::object& prediction,
   const TensorPtr cost = loss_of(self, leaf, target, true);
   if (cost->shape.rank != 0) {
     throw ValueError(
-        "value_and_grad: reduction is \"none\"; expected \"mean\" or \"sum\", which give one number");
+        "value_and_grad: reduction is \"none\"; expected \"mean\" or \"sum\", which give one "
+        "number");
   }
   run_backward(cost, nullptr, false);
   return py::make_tuple(cost->item(), to_numpy(leaf->grad));

@@ -12,7 +12,7 @@ namespace schuss::bindings {
 namespace {
 
 constexpr std::array<const char*, kActivationCount> kActivationNames = {
-    "identity", "relu",    "leaky_relu", "elu",  "gelu", "gelu_tanh",  "silu",
+    "identity", "relu",    "leaky_relu", "elu",  "gelu",    "gelu_tanh",  "silu",
     "softplus", "sigmoid", "tanh",       "step", "softmax", "log_softmax"};
 
 Activation parse_activation(const std::string& name) {
@@ -36,17 +36,14 @@ Layer parse_layer(const py::tuple& t) {
   return layer;
 }
 
-std::shared_ptr<CallableNetwork> make_network(const py::sequence& layers,
-                                              const py::object& dtype) {
+std::shared_ptr<CallableNetwork> make_network(const py::sequence& layers, const py::object& dtype) {
   std::vector<Layer> parsed;
   for (const py::handle layer : layers) parsed.push_back(parse_layer(layer.cast<py::tuple>()));
-  return std::make_shared<CallableNetwork>(
-      parsed, dtype.is_none() ? DType::kFloat32 : parse_dtype(dtype));
+  return std::make_shared<CallableNetwork>(parsed,
+                                           dtype.is_none() ? DType::kFloat32 : parse_dtype(dtype));
 }
 
-index_t expected_cols(const Network& network) {
-  return network.n_in() > 0 ? network.n_in() : -1;
-}
+index_t expected_cols(const Network& network) { return network.n_in() > 0 ? network.n_in() : -1; }
 
 /// Work (multiply-adds) above which giving other Python threads the interpreter is worth its cost.
 constexpr double kReleaseWork = 1e6;
@@ -77,8 +74,7 @@ py::array predict_all(const CallableNetwork& self, const py::object& x) {
   {
     // Parsed above: nothing below touches Python but the poll, which takes the GIL.
     const py::gil_scoped_release release;
-    status = predict(network, input.view, out->data, width, &bad,
-                     [] { return !signal_pending(); });
+    status = predict(network, input.view, out->data, width, &bad, [] { return !signal_pending(); });
   }
   if (status == RunStatus::kStopped) throw py::error_already_set();
   if (status == RunStatus::kBadFeature) {
@@ -103,9 +99,8 @@ void register_network(py::module_& m) {
           "out_features",
           [](const CallableNetwork& n, index_t n_in) { return n.network().n_out(n_in); },
           py::arg("in_features") = 0)
-      .def_property_readonly("dtype", [](const CallableNetwork& n) {
-        return numpy_dtype(n.network().dtype());
-      });
+      .def_property_readonly(
+          "dtype", [](const CallableNetwork& n) { return numpy_dtype(n.network().dtype()); });
 }
 
 }  // namespace schuss::bindings

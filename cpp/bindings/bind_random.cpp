@@ -62,10 +62,13 @@ double init_bound(const std::string& kind, double fan, double gain) {
 
 void register_random(py::module_& m) {
   m.def(
-      "seed_everything", [](std::uint64_t seed) { state = {seed, 0}; }, py::arg("seed"));
-  m.def("next_seed", [] {
-    return RandomStream(state.seed, RandomUse::kUser, 0).bits(state.draws++);
-  });
+      "seed_everything",
+      [](std::uint64_t seed) {
+        state = {seed, 0};
+      },
+      py::arg("seed"));
+  m.def("next_seed",
+        [] { return RandomStream(state.seed, RandomUse::kUser, 0).bits(state.draws++); });
   m.def("fill_uniform", &fill_uniform, py::arg("parameter"), py::arg("low"), py::arg("high"),
         py::arg("seed"), py::arg("counter"));
   m.def("fill_normal", &fill_normal, py::arg("parameter"), py::arg("mean"), py::arg("std"),

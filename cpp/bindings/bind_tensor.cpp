@@ -85,7 +85,8 @@ std::string repr(const TensorPtr& self, const char* type) {
 }
 
 void backward(const TensorPtr& self, const py::object& gradient, bool retain_graph) {
-  const TensorPtr d = gradient.is_none() ? nullptr : copy_to_tensor(gradient, self->dtype, "gradient");
+  const TensorPtr d =
+      gradient.is_none() ? nullptr : copy_to_tensor(gradient, self->dtype, "gradient");
   run_backward(self, d, retain_graph);
 }
 
@@ -101,8 +102,8 @@ void set_grad(Tensor& self, const py::object& value) {
                      to_string(self.shape));
   }
   auto* parameter = dynamic_cast<Parameter*>(&self);
-  const TensorPtr grad = parameter != nullptr ? make_like(*parameter)
-                                              : make_tensor(self.dtype, self.shape);
+  const TensorPtr grad =
+      parameter != nullptr ? make_like(*parameter) : make_tensor(self.dtype, self.shape);
   write_contiguous(*grad, from->data);
   self.grad = grad;
 }
@@ -150,7 +151,8 @@ ParameterPtr parameter_from_state(const py::tuple& state) {
     made = make_linear(dtype, values.shape(1), values.shape(0), false).weight;
   } else {
     Dims shape;
-    for (py::ssize_t i = 0; i < values.ndim(); ++i) shape.at[static_cast<std::size_t>(shape.rank++)] = values.shape(i);
+    for (py::ssize_t i = 0; i < values.ndim(); ++i)
+      shape.at[static_cast<std::size_t>(shape.rank++)] = values.shape(i);
     made = make_parameter(dtype, shape);
   }
   assign_values(*made, values, "state");
@@ -180,7 +182,8 @@ void register_tensor(py::module_& m) {
           [](Tensor& t, bool wanted) {
             if (!t.is_leaf()) {
               throw StateError(
-                  "requires_grad: can be changed on leaves only; use .detach() for a tensor without "
+                  "requires_grad: can be changed on leaves only; use .detach() for a tensor "
+                  "without "
                   "history");
             }
             t.requires_grad = wanted;
@@ -199,8 +202,7 @@ void register_tensor(py::module_& m) {
             return to_numpy(t).attr("argmax")(py::arg("axis") = axis);
           },
           py::arg("axis") = py::none(), "Index of the largest value, as NumPy's argmax.")
-      .def("backward", &backward, py::arg("gradient") = py::none(),
-           py::arg("retain_graph") = false,
+      .def("backward", &backward, py::arg("gradient") = py::none(), py::arg("retain_graph") = false,
            "Back-propagates to the parameters' ``grad``.")
       .def("__array__", &array_protocol, py::arg("dtype") = py::none(),
            py::arg("copy") = py::none())
@@ -214,7 +216,8 @@ void register_tensor(py::module_& m) {
       .def("__bool__", [](const Tensor& t) { return t.item() != 0.0; })
       .def("__format__",
            [](const TensorPtr& t, const std::string& spec) -> py::object {
-             if (spec.empty() || t->count() != 1) return py::str(py::cast(t)).attr("__format__")(spec);
+             if (spec.empty() || t->count() != 1)
+               return py::str(py::cast(t)).attr("__format__")(spec);
              return py::float_(t->item()).attr("__format__")(spec);
            })
       .def("__repr__", [](const TensorPtr& t) { return repr(t, "Tensor"); })
@@ -276,7 +279,8 @@ void register_tensor(py::module_& m) {
   m.def(
       "make_linear",
       [](index_t in_features, index_t out_features, bool bias, const py::object& dtype) {
-        const LinearParameters made = make_linear(parse_dtype(dtype), in_features, out_features, bias);
+        const LinearParameters made =
+            make_linear(parse_dtype(dtype), in_features, out_features, bias);
         return py::make_tuple(made.weight, made.bias);
       },
       py::arg("in_features"), py::arg("out_features"), py::arg("bias"), py::arg("dtype"),

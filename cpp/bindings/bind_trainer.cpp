@@ -39,8 +39,8 @@ struct DataSet {
 
 [[noreturn]] void raise_bad_element(const BadElement& bad, bool feature, const DataSet& data,
                                     DType dtype) {
-  throw ValueError(overflow_message(bad, feature ? data.x : data.y, feature ? "X" : "y",
-                                    dtype_name(dtype)));
+  throw ValueError(
+      overflow_message(bad, feature ? data.x : data.y, feature ? "X" : "y", dtype_name(dtype)));
 }
 
 struct NonFiniteType {
@@ -69,10 +69,9 @@ class PyTrainer {
                        " and would be dropped; use a smaller batch_size");
     }
     check_parameters();
-    trainer_ = make_trainer(network_->shared_network(), data_.loss, *optimizer_, data_.x.view,
-                            data_.y.view,
-                            {batch_size.value_or(0), shuffle, drop_last, seed, first_epoch,
-                             first_step, restore});
+    trainer_ = make_trainer(
+        network_->shared_network(), data_.loss, *optimizer_, data_.x.view, data_.y.view,
+        {batch_size.value_or(0), shuffle, drop_last, seed, first_epoch, first_step, restore});
   }
 
   std::string run(index_t epochs, double seconds) {
@@ -138,9 +137,8 @@ class PyTrainer {
       case RunStatus::kNonFinite:
         break;
     }
-    py::set_error(NonFiniteType::get(),
-                  py::make_tuple("the loss is not finite", failure.epoch, failure.step,
-                                 failure.parameter));
+    py::set_error(NonFiniteType::get(), py::make_tuple("the loss is not finite", failure.epoch,
+                                                       failure.step, failure.parameter));
     throw py::error_already_set();
   }
 
@@ -228,8 +226,7 @@ void register_trainer(py::module_& m) {
       .def_property_readonly("losses", &PyTrainer::losses)
       .def_property_readonly("seconds", &PyTrainer::seconds)
       .def_property_readonly("epochs_done", &PyTrainer::epochs_done)
-      .def_property_readonly("threads", &PyTrainer::threads,
-                             "Threads that share a step's work.")
+      .def_property_readonly("threads", &PyTrainer::threads, "Threads that share a step's work.")
       .def_property_readonly("steps_done", &PyTrainer::steps_done)
       .def_property_readonly("steps_per_epoch", &PyTrainer::steps_per_epoch);
 

@@ -75,8 +75,8 @@ TensorPtr copy_to_tensor(py::handle object, DType dtype, const char* name) {
   if (copy->count() == 0) return copy;
   // One or two dimensions are what parse_array takes; a list goes in as it came, for its errors.
   const bool flat = array.ndim() == 1 || array.ndim() == 2;
-  const py::object rows = flat ? py::reinterpret_borrow<py::object>(object)
-                               : py::object(array.attr("reshape")(-1));
+  const py::object rows =
+      flat ? py::reinterpret_borrow<py::object>(object) : py::object(array.attr("reshape")(-1));
   const HeldRows held = convert_rows(parse_array(rows, name, ""), name, dtype);
   const auto row_bytes = static_cast<std::size_t>(held.cols * item_bytes(dtype));
   for (index_t r = 0; r < held.rows; ++r) {

@@ -8,13 +8,13 @@ namespace schuss {
 
 enum class Activation : std::uint8_t {
   kIdentity,
-  kReLU,        // x <= 0 ? +0 : x, a NaN passes
-  kLeakyReLU,   // x > 0 ? x : a*x                               a = negative_slope
-  kELU,         // x > 0 ? x : a*expm1(x)                        a = alpha
-  kGELU,        // x * Phi(x) through erf
-  kGELUTanh,    // x/2 * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3)))
-  kSiLU,        // x * sigmoid(x)
-  kSoftplus,    // b*x > c ? x : log1p(exp(b*x))/b               b = beta, c = threshold
+  kReLU,       // x <= 0 ? +0 : x, a NaN passes
+  kLeakyReLU,  // x > 0 ? x : a*x                               a = negative_slope
+  kELU,        // x > 0 ? x : a*expm1(x)                        a = alpha
+  kGELU,       // x * Phi(x) through erf
+  kGELUTanh,   // x/2 * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3)))
+  kSiLU,       // x * sigmoid(x)
+  kSoftplus,   // b*x > c ? x : log1p(exp(b*x))/b               b = beta, c = threshold
   kSigmoid,
   kTanh,
   kStep,        // x > 0 ? 1 : 0, zero gradient

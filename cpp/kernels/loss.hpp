@@ -9,13 +9,13 @@ namespace schuss {
 enum class LossKind : std::uint8_t {
   kMSE,
   kL1,
-  kHuber,               // delta
-  kSmoothL1,            // beta (0: L1)
-  kBCE,                 // probabilities; each log is clamped at -100, as in PyTorch; weight
-  kBCEWithLogits,       // pos_weight, weight
-  kCrossEntropyIndex,   // logits, class indices; class weight, ignore_index, label_smoothing
-  kCrossEntropyProbs,   // logits, class probabilities; class weight, label_smoothing
-  kNLL,                 // log-probabilities, class indices; class weight, ignore_index
+  kHuber,              // delta
+  kSmoothL1,           // beta (0: L1)
+  kBCE,                // probabilities; each log is clamped at -100, as in PyTorch; weight
+  kBCEWithLogits,      // pos_weight, weight
+  kCrossEntropyIndex,  // logits, class indices; class weight, ignore_index, label_smoothing
+  kCrossEntropyProbs,  // logits, class probabilities; class weight, label_smoothing
+  kNLL,                // log-probabilities, class indices; class weight, ignore_index
 };
 inline constexpr int kLossCount = 9;
 
@@ -38,12 +38,12 @@ struct LossBlock {
   double label_smoothing = 0.0;
   std::int64_t ignore_index = -100;
 
-  double scale = 1.0;             // for d_prediction, rounded to T once
-  const T* row_scale = nullptr;   // [rows] or null: a further factor a row (reduction "none")
-  T* row_loss = nullptr;          // [rows] or null: the sum over columns (ignored rows: +0)
-  T* element_loss = nullptr;      // [rows, cols], ld_element, or null; elementwise losses only
+  double scale = 1.0;            // for d_prediction, rounded to T once
+  const T* row_scale = nullptr;  // [rows] or null: a further factor a row (reduction "none")
+  T* row_loss = nullptr;         // [rows] or null: the sum over columns (ignored rows: +0)
+  T* element_loss = nullptr;     // [rows, cols], ld_element, or null; elementwise losses only
   index_t ld_element = 0;
-  T* d_prediction = nullptr;      // [rows, cols], ld_d_prediction, or null; may be `prediction`
+  T* d_prediction = nullptr;  // [rows, cols], ld_d_prediction, or null; may be `prediction`
   index_t ld_d_prediction = 0;
   const T* element_scale = nullptr;  // [rows, cols], ld_element, or null (reduction "none")
 };

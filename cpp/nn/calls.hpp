@@ -64,8 +64,8 @@ class CallableNetwork : public std::enable_shared_from_this<CallableNetwork> {
 
 /// Targets of a loss call, kept alive.
 struct HeldTargets {
-  HeldRows numbers;                        // rows of the prediction's dtype, or
-  const std::int64_t* labels = nullptr;    // class indices
+  HeldRows numbers;                      // rows of the prediction's dtype, or
+  const std::int64_t* labels = nullptr;  // class indices
   std::shared_ptr<void> owner;
 };
 

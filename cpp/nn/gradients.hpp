@@ -35,8 +35,8 @@ struct GradientMap {
   std::vector<Slot> slots;     // one for each stage
   std::vector<Entry> entries;  // one for each wanted parameter, in the network's order
   std::vector<Merge> merges;
-  index_t size = 0;            // elements of the arena
-  std::size_t lowest = 0;      // the first stage that has a wanted parameter
+  index_t size = 0;        // elements of the arena
+  std::size_t lowest = 0;  // the first stage that has a wanted parameter
   bool any() const { return !entries.empty(); }
 };
 

@@ -102,8 +102,8 @@ TensorPtr call_loss_as(const LossSpec& spec, const TensorPtr& prediction,
   const bool each = spec.reduction == Reduction::kNone;
   const bool by_row = is_row_loss(spec.kind);
   const double divisor = in.divisor();
-  TensorPtr out = make_tensor(dtype_of<T>(),
-                              !each ? Dims{} : (by_row ? Dims{rows} : prediction->shape));
+  TensorPtr out =
+      make_tensor(dtype_of<T>(), !each ? Dims{} : (by_row ? Dims{rows} : prediction->shape));
   SumTree sum;
   T row_loss[kChunkRows];
   for (index_t first = 0; first < rows; first += kChunkRows) {

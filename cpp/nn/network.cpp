@@ -47,8 +47,8 @@ Network::Network(const std::vector<Layer>& layers, DType without_parameters)
 void Network::add_parameter(const ParameterPtr& parameter, const std::string& label) {
   if (std::find(parameters_.begin(), parameters_.end(), parameter) != parameters_.end()) return;
   if (!parameters_.empty() && parameter->dtype != dtype_) {
-    throw TypeError(label + ": is " + dtype_name(parameter->dtype) +
-                    "; expected " + dtype_name(dtype_) + " as the layers before it");
+    throw TypeError(label + ": is " + dtype_name(parameter->dtype) + "; expected " +
+                    dtype_name(dtype_) + " as the layers before it");
   }
   dtype_ = parameter->dtype;
   parameters_.push_back(parameter);

@@ -33,9 +33,7 @@ struct Stage {
   bool narrow() const { return is_narrow(n_out); }
   bool small() const { return is_small(n_in, n_out); }
   /// The activation's input must outlive the forward pass, so it has a buffer of its own.
-  bool keeps_input() const {
-    return dense() && activation_reads(activation) == Reads::kInput;
-  }
+  bool keeps_input() const { return dense() && activation_reads(activation) == Reads::kInput; }
 };
 
 /// The stages of a model. Parameters stay where they are: a network only points to them.
@@ -43,8 +41,7 @@ class Network {
  public:
   /// Throws TypeError when the parameters' dtypes differ and ValueError, naming the layers, when
   /// widths do not fit each other. `without_parameters` is the dtype where there are none.
-  explicit Network(const std::vector<Layer>& layers,
-                   DType without_parameters = DType::kFloat32);
+  explicit Network(const std::vector<Layer>& layers, DType without_parameters = DType::kFloat32);
 
   const std::vector<Stage>& stages() const { return stages_; }
   /// Features that come in; 0 when no dense layer fixes it.

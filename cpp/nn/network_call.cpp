@@ -33,7 +33,8 @@ class NetworkNode final : public Node {
     }
     if (version_ != callable_->network().version()) {
       throw StateError(
-          "backward: a parameter changed after this output was computed (an optimizer step, fit, or "
+          "backward: a parameter changed after this output was computed (an optimizer step, fit, "
+          "or "
           "an in-place write); call the model again before backward");
     }
   }
@@ -159,8 +160,7 @@ TensorPtr CallableNetwork::call_as(const HeldRows& x, bool record) {
 }
 
 TensorPtr CallableNetwork::call(const HeldRows& x, bool record) {
-  return dispatch_dtype(network_->dtype(),
-                        [&]<class T>() { return call_as<T>(x, record); });
+  return dispatch_dtype(network_->dtype(), [&]<class T>() { return call_as<T>(x, record); });
 }
 
 }  // namespace schuss

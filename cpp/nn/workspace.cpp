@@ -142,8 +142,7 @@ void Workspace<T>::dense_forward(const Stage& stage, StageBuffers& buffers, Bloc
 }
 
 template <class T>
-void Workspace<T>::forward(const Network& network, Block<const T> x, index_t first,
-                           index_t count) {
+void Workspace<T>::forward(const Network& network, Block<const T> x, index_t first, index_t count) {
   for (std::size_t s = 0; s < stages_.size(); ++s) {
     const Stage& stage = network.stages()[s];
     StageBuffers& buffers = stages_[s];
@@ -184,15 +183,15 @@ void Workspace<T>::dense_backward(const Stage& stage, const StageBuffers& buffer
 }
 
 template <class T>
-void Workspace<T>::backward(const Network& network, Block<const T> x, index_t first,
-                            index_t count, std::size_t lowest, Block<T>* d_x) {
+void Workspace<T>::backward(const Network& network, Block<const T> x, index_t first, index_t count,
+                            std::size_t lowest, Block<T>* d_x) {
   bool through_activation = false;  // the product above masked this stage's ReLU already
   for (std::size_t s = stages_.size(); s-- > 0;) {
     const Stage& stage = network.stages()[s];
     StageBuffers& buffers = stages_[s];
     if (!through_activation && stage.activation != Activation::kIdentity) {
-      const Block<const T> in = stage.dense() ? Block<const T>{buffers.z.data, buffers.z.ld}
-                                              : input_of(s, x);
+      const Block<const T> in =
+          stage.dense() ? Block<const T>{buffers.z.data, buffers.z.ld} : input_of(s, x);
       const auto run = kernels<T>().activation_backward[static_cast<int>(stage.activation)];
       run(in.row(first), in.ld, buffers.y.row(first), buffers.y.ld, buffers.d.row(first),
           buffers.d.ld, count, buffers.width, stage.options);
@@ -203,8 +202,7 @@ void Workspace<T>::backward(const Network& network, Block<const T> x, index_t fi
     const Block<T> d_in = to_x ? *d_x : stages_[s - 1].d;
     if (stage.dense()) {
       const Stage* below = to_x ? nullptr : &network.stages()[s - 1];
-      dense_backward(stage, buffers, first, count, d_in, below,
-                     to_x ? nullptr : &stages_[s - 1]);
+      dense_backward(stage, buffers, first, count, d_in, below, to_x ? nullptr : &stages_[s - 1]);
       through_activation = below != nullptr && below->activation == Activation::kReLU;
     } else {
       for (index_t r = first; r < first + count; ++r) {
@@ -216,9 +214,8 @@ void Workspace<T>::backward(const Network& network, Block<const T> x, index_t fi
 }
 
 template <class T>
-void Workspace<T>::gradients(const Network& network, Block<const T> x, index_t first,
-                             index_t count, const GradientMap& map, T* arena, Finish finish,
-                             Part part) {
+void Workspace<T>::gradients(const Network& network, Block<const T> x, index_t first, index_t count,
+                             const GradientMap& map, T* arena, Finish finish, Part part) {
   const Kernels<T>& k = kernels<T>();
   const bool last_part = part.index == part.count - 1;
   for (std::size_t s = stages_.size(); s-- > map.lowest;) {

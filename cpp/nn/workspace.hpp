@@ -91,9 +91,8 @@ class Workspace {
   }
   void dense_forward(const Stage& stage, StageBuffers& buffers, Block<const T> in, index_t first,
                      index_t count);
-  void dense_backward(const Stage& stage, const StageBuffers& buffers, index_t first,
-                      index_t count, Block<T> d_in, const Stage* below,
-                      const StageBuffers* below_buffers);
+  void dense_backward(const Stage& stage, const StageBuffers& buffers, index_t first, index_t count,
+                      Block<T> d_in, const Stage* below, const StageBuffers* below_buffers);
 
   std::vector<StageBuffers> stages_;
   index_t n_in_ = 0;

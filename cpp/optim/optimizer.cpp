@@ -98,7 +98,7 @@ void Optimizer::begin(std::size_t index) {
   constants_[index].was_started = state.started;
   ++state.step;
   if (method_ == Method::kSGD) {
-    constants_[index].sgd = {o.lr,       o.momentum, o.dampening,    o.weight_decay,
+    constants_[index].sgd = {o.lr,       o.momentum, o.dampening,   o.weight_decay,
                              o.nesterov, o.maximize, !state.started};
     if (o.momentum != 0.0) state.started = true;
     return;
@@ -163,9 +163,9 @@ void Optimizer::zero_grad(bool set_to_none) {
     if (set_to_none) {
       parameter.grad = nullptr;
     } else {
-      std::memset(parameter.grad->data, 0,
-                  static_cast<std::size_t>(parameter.layout.extent() *
-                                           item_bytes(parameter.dtype)));
+      std::memset(
+          parameter.grad->data, 0,
+          static_cast<std::size_t>(parameter.layout.extent() * item_bytes(parameter.dtype)));
     }
   }
 }

@@ -107,7 +107,7 @@ Team* borrow(int workers) {
     const std::lock_guard lock(pool().mutex);
     auto& idle = pool().idle;
     const auto fitting = std::find_if(idle.begin(), idle.end(),
-                                     [&](const Team* t) { return t->workers() == workers; });
+                                      [&](const Team* t) { return t->workers() == workers; });
     if (fitting != idle.end()) {
       Team* team = *fitting;
       idle.erase(fitting);

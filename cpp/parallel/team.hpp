@@ -20,7 +20,7 @@ int usable_cores();
 
 /// What a region's threads get.
 struct Region {
-  int thread = 0;   // 0..threads-1; 0 is the caller
+  int thread = 0;  // 0..threads-1; 0 is the caller
   int threads = 1;
   Barrier* barrier = nullptr;
 

@@ -66,8 +66,8 @@ BatchStep<T>::BatchStep(const Network& network, const LossSpec& loss, Optimizer&
   optimizer_.reserve_state();
   const int n_lanes = by_chunks_ ? threads_ : 1;
   for (int i = 0; i < n_lanes; ++i) {
-    lanes_.push_back(std::make_unique<Lane>(network, x, target, takes_labels(loss.kind),
-                                            chunk_rows_, shuffle));
+    lanes_.push_back(
+        std::make_unique<Lane>(network, x, target, takes_labels(loss.kind), chunk_rows_, shuffle));
   }
   verdicts_.resize(static_cast<std::size_t>(threads_));
   if (by_chunks_) {
@@ -224,11 +224,9 @@ void BatchStep<T>::update_part(Part part) {
 }
 
 template <class T>
-StepResult BatchStep<T>::run(const Region& region, index_t first, index_t count,
-                             Stopwatch& watch) {
+StepResult BatchStep<T>::run(const Region& region, index_t first, index_t count, Stopwatch& watch) {
   if (region.thread == 0) {
-    shared_result_ =
-        find_divisor(first, count) ? StepResult::kDone : StepResult::kAllIgnored;
+    shared_result_ = find_divisor(first, count) ? StepResult::kDone : StepResult::kAllIgnored;
     stop_wanted_ = false;
   }
   const bool own = by_chunks_;  // a workspace for each thread
@@ -328,8 +326,7 @@ StepResult BatchStep<T>::run_chunks(const Region& region, index_t first, index_t
       const index_t rows = std::min(kChunkRows, count - at);
       verdict.result = pass(lane, first + at, rows, 0, &verdict.bad);
       if (verdict.result != StepResult::kDone) break;
-      chunk_losses_[static_cast<std::size_t>(i)] =
-          kernels<T>().sum_f64(lane.row_loss.data(), rows);
+      chunk_losses_[static_cast<std::size_t>(i)] = kernels<T>().sum_f64(lane.row_loss.data(), rows);
       lane.workspace.gradients(network_, lane.x, 0, rows, map_,
                                chunk_gradients_.data() + i * map_.size, Finish::kStore);
     }

@@ -86,23 +86,21 @@ index_t argmax(const T* row, index_t n) {
 
 Evaluation evaluate(const Network& network, const LossSpec& loss, const ArrayView& x,
                     const ArrayView& target, const Poll& poll) {
-  return dispatch_dtype(network.dtype(), [&]<class T>() {
-    return evaluate_as<T>(network, loss, x, target, poll);
-  });
+  return dispatch_dtype(network.dtype(),
+                        [&]<class T>() { return evaluate_as<T>(network, loss, x, target, poll); });
 }
 
 RunStatus predict(const Network& network, const ArrayView& x, void* to, index_t ld, BadElement* bad,
                   const Poll& poll) {
   const index_t width = network.n_out(x.cols);
   return dispatch_dtype(network.dtype(), [&]<class T>() {
-    return for_each_chunk<T>(
-        network, x, bad, poll, [&](index_t first, index_t count, Block<T> y) {
-          for (index_t r = 0; r < count; ++r) {
-            std::memcpy(static_cast<T*>(to) + (first + r) * ld, y.row(r),
-                        static_cast<std::size_t>(width) * sizeof(T));
-          }
-          return true;
-        });
+    return for_each_chunk<T>(network, x, bad, poll, [&](index_t first, index_t count, Block<T> y) {
+      for (index_t r = 0; r < count; ++r) {
+        std::memcpy(static_cast<T*>(to) + (first + r) * ld, y.row(r),
+                    static_cast<std::size_t>(width) * sizeof(T));
+      }
+      return true;
+    });
   });
 }
 
@@ -112,19 +110,17 @@ RunStatus count_correct(const Network& network, const ArrayView& x, const ArrayV
   const index_t width = network.n_out(x.cols);
   AlignedBuffer<std::int64_t> wanted(std::min(x.rows, kChunkRows));
   return dispatch_dtype(network.dtype(), [&]<class T>() {
-    return for_each_chunk<T>(
-        network, x, bad, poll, [&](index_t first, index_t count, Block<T> y) {
-          gather_labels(labels, nullptr, first, count, wanted.data());
-          for (index_t r = 0; r < count; ++r) {
-            if (wanted[r] == ignore_index) continue;
-            const index_t got = width == 1
-                                    ? (y.row(r)[0] > static_cast<T>(threshold) ? 1 : 0)
-                                    : argmax(y.row(r), width);
-            *correct += got == wanted[r] ? 1 : 0;
-            ++*counted;
-          }
-          return true;
-        });
+    return for_each_chunk<T>(network, x, bad, poll, [&](index_t first, index_t count, Block<T> y) {
+      gather_labels(labels, nullptr, first, count, wanted.data());
+      for (index_t r = 0; r < count; ++r) {
+        if (wanted[r] == ignore_index) continue;
+        const index_t got = width == 1 ? (y.row(r)[0] > static_cast<T>(threshold) ? 1 : 0)
+                                       : argmax(y.row(r), width);
+        *correct += got == wanted[r] ? 1 : 0;
+        ++*counted;
+      }
+      return true;
+    });
   });
 }
 

@@ -44,9 +44,7 @@ class Feed {
   const ArrayView& view() const { return view_; }
 
  private:
-  index_t ld() const {
-    return direct_ != nullptr ? direct_ld(view_) : workspace_ld<T>(view_.cols);
-  }
+  index_t ld() const { return direct_ != nullptr ? direct_ld(view_) : workspace_ld<T>(view_.cols); }
 
   ArrayView view_;
   const T* direct_;

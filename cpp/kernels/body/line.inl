@@ -30,7 +30,8 @@ index_t run_line(LineRun<T>& p) noexcept {
     for (index_t r = 0; r < p.rows; r += kStep) {
       const index_t n = p.rows - r < kStep ? p.rows - r : kStep;
       const Lanes<T> x = n == kStep ? Lanes<T>::load(p.x + r) : Lanes<T>::load(p.x + r, n);
-      const Lanes<T> t = n == kStep ? Lanes<T>::load(p.target + r) : Lanes<T>::load(p.target + r, n);
+      const Lanes<T> t =
+          n == kStep ? Lanes<T>::load(p.target + r) : Lanes<T>::load(p.target + r, n);
       Lanes<T> square;
       Lanes<T> d;
       unroll<kParts>([&](auto j) __attribute__((always_inline)) {

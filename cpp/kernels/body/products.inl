@@ -95,8 +95,8 @@ void run_tile(const Tile<T>& t) {
 
   // A base for each three rows: three addresses come from one register and a scaled index.
   const T* a[(kRows + 2) / 3];
-  unroll<(kRows + 2) / 3>(
-      [&](auto i) __attribute__((always_inline)) { a[i] = t.a + 3 * i * t.a_row; });
+  unroll<(kRows + 2) / 3>([&](auto i)
+                              __attribute__((always_inline)) { a[i] = t.a + 3 * i * t.a_row; });
   const T* b = t.b;
   const index_t a_row = t.a_row;
   const index_t a_depth = t.a_depth;
@@ -135,8 +135,8 @@ void run_tile(const Tile<T>& t) {
       const V value = acc[i / kVecs][kVec];
       V gate = value;
       if (masked) {
-        gate = edge.template load<kVec == kVecs - 1>(t.gate + (i / kVecs) * t.ldgate +
-                                                     kVec * kWidth);
+        gate =
+            edge.template load<kVec == kVecs - 1>(t.gate + (i / kVecs) * t.ldgate + kVec * kWidth);
       }
       edge.template store<kVec == kVecs - 1>(t.c + (i / kVecs) * t.ldc + kVec * kWidth,
                                              S::select(S::le(gate, S::zero()), S::zero(), value));
@@ -264,8 +264,7 @@ index_t packed_size(index_t k, index_t n) noexcept {
 
 /// Panels of kPanel columns, each [k, kPanel] and contiguous; absent columns are +0.
 template <class T>
-void pack(const T* b, index_t b_depth, index_t b_column, index_t k, index_t n,
-          T* packed) noexcept {
+void pack(const T* b, index_t b_depth, index_t b_column, index_t k, index_t n, T* packed) noexcept {
   constexpr index_t kPanel = TileShape<T>::kPanel;
   for (index_t j = 0; j < n; j += kPanel) {
     const index_t columns = n - j < kPanel ? n - j : kPanel;
@@ -285,8 +284,7 @@ void pack(const T* b, index_t b_depth, index_t b_column, index_t k, index_t n,
       const index_t depths = k - l < 4 ? k - l : 4;
       for (index_t c = 0; c < kPanel; ++c) {
         for (index_t d = 0; d < depths; ++d) {
-          to[(l + d) * kPanel + c] =
-              c < columns ? from[(l + d) * b_depth + c * b_column] : T(0);
+          to[(l + d) * kPanel + c] = c < columns ? from[(l + d) * b_depth + c * b_column] : T(0);
         }
       }
     }

@@ -38,8 +38,7 @@ void narrow_rows(const NarrowForward<T>& p) {
   for (index_t r = 0; r < p.rows; ++r) {
     const T* x = p.x + r * p.ldx;
     Lanes<T> acc[kOutputs];
-    unroll<kOutputs>(
-        [&](auto o) __attribute__((always_inline)) { acc[o] = Lanes<T>::zero(); });
+    unroll<kOutputs>([&](auto o) __attribute__((always_inline)) { acc[o] = Lanes<T>::zero(); });
     for (index_t i = 0; i < whole; i += kStep) {
       const Lanes<T> row = Lanes<T>::load(x + i);
       unroll<kOutputs>([&](auto o) __attribute__((always_inline)) {
