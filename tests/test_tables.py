@@ -143,7 +143,7 @@ def test_thermometer_normalised():
     least_squares = np.polyfit(0.1 * T_U, T_C, 1)
     np.testing.assert_allclose(least_squares, [5.36771921, -17.3047855], rtol=1e-8)
     train(model, optim.SGD(model.parameters(), lr=1e-2), 0.1 * T_U, T_C, 20000)
-    # Another 20,000 steps of a slowest mode below 0.9986 a step: e^-28 of what was left, 4e-3.
+    # Another 20,000 steps whose slowest mode shrinks by 0.9983: e^-34 of what was left, 4e-3.
     got = (model.weight.item(), model.bias.item())
     assert got == pytest.approx(least_squares.tolist(), rel=1e-9)
 
