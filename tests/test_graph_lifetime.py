@@ -76,7 +76,6 @@ def test_call_on_a_busy_model_is_an_error(call: str, busy: Busy) -> None:
     assert all(p.grad is None for p in busy[0].parameters())
 
 
-@pytest.mark.xfail(reason="predict does not look at the busy flag", raises=pytest.fail.Exception)
 def test_predict_on_a_busy_model_is_an_error(busy: Busy) -> None:
     with pytest.raises(RuntimeError, match="one model from one thread"):
         schuss.predict(busy[0], X)

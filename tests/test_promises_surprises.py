@@ -19,11 +19,6 @@ LABELS = np.arange(ROWS) % 2
 FIT: dict[str, Any] = {"batch_size": 5, "seed": 2}
 
 
-def broken(reason: str) -> pytest.MarkDecorator:
-    """A promise that is not kept yet; the test fails when it is, to have this mark removed."""
-    return pytest.mark.xfail(reason=reason, raises=(AssertionError, pytest.fail.Exception))
-
-
 class Setting(NamedTuple):
     """Everything a user holds, in the middle of training."""
 
@@ -268,7 +263,6 @@ def test_comparison_sees_what_a_good_call_changes(setting: Setting) -> None:
     ]
 
 
-@broken("data are converted in flight, so steps before a bad row are done")
 @pytest.mark.parametrize(
     "changes",
     [
@@ -286,7 +280,6 @@ def test_bad_value_in_a_late_batch_changes_nothing(
     assert everything(setting) == before
 
 
-@broken("the seed of the shuffling is drawn before the data are checked")
 def test_failed_fit_draws_no_random_number(setting: Setting) -> None:
     schuss.manual_seed(0)
     optimizer = optim.SGD(setting.model.parameters(), lr=0.1)
@@ -398,7 +391,6 @@ def test_epoch_counts_over_all_calls_of_fit() -> None:
 
 
 @NATIVE
-@broken("parameters are looked at when a loss is not finite, so not at the end")
 def test_overflow_in_the_very_last_update_is_reported(native: bool) -> None:
     model, optimizer = fresh()
     before = [p.tolist() for p in model.parameters()]

@@ -65,15 +65,28 @@ double Tensor::item() const {
   return dispatch_dtype(dtype, [&]<class T>() { return static_cast<double>(*ptr<T>()); });
 }
 
-TensorPtr make_tensor(DType dtype, const Dims& shape) {
+namespace {
+
+TensorPtr own_contiguous(DType dtype, const Dims& shape, AlignedBuffer<std::byte> memory) {
   auto tensor = std::make_shared<Tensor>();
   tensor->storage = std::make_shared<Storage>();
-  tensor->storage->own = AlignedBuffer<std::byte>(shape.count() * item_bytes(dtype));
+  tensor->storage->own = std::move(memory);
   tensor->data = tensor->storage->own.data();
   tensor->dtype = dtype;
   tensor->shape = shape;
   tensor->strides = contiguous_strides(shape);
   return tensor;
+}
+
+}  // namespace
+
+TensorPtr make_tensor(DType dtype, const Dims& shape) {
+  return own_contiguous(dtype, shape, AlignedBuffer<std::byte>(shape.count() * item_bytes(dtype)));
+}
+
+TensorPtr make_tensor(DType dtype, const Dims& shape, Uninitialized tag) {
+  return own_contiguous(dtype, shape,
+                        AlignedBuffer<std::byte>(shape.count() * item_bytes(dtype), tag));
 }
 
 TensorPtr make_view(const Tensor& tensor, const Dims& shape) {

@@ -80,6 +80,8 @@ using TensorPtr = std::shared_ptr<Tensor>;
 
 /// A new contiguous tensor; the elements are zero.
 TensorPtr make_tensor(DType dtype, const Dims& shape);
+/// The same, for elements that will be written before they are read.
+TensorPtr make_tensor(DType dtype, const Dims& shape, Uninitialized);
 
 /// A view of another tensor's elements with another shape (both contiguous), outside any graph.
 TensorPtr make_view(const Tensor& tensor, const Dims& shape);

@@ -12,6 +12,9 @@
 
 namespace schuss {
 
+/// For memory that will be written before it is read.
+struct Uninitialized {};
+
 /// Owns `count` zeroed elements of T on a 64-byte boundary. Movable, not copyable.
 template <class T>
 class AlignedBuffer {
@@ -19,15 +22,16 @@ class AlignedBuffer {
   AlignedBuffer() = default;
 
   /// Throws std::bad_alloc when the size overflows or memory is short.
-  explicit AlignedBuffer(index_t count) : size_(count) {
-    if (count < 0 || count > std::numeric_limits<index_t>::max() / static_cast<index_t>(sizeof(T)) -
-                                 kAlignBytes) {
-      throw std::bad_alloc();
-    }
+  explicit AlignedBuffer(index_t count) : AlignedBuffer(count, Uninitialized{}) {
+    if (count > 0) std::memset(static_cast<void*>(data_.get()), 0, bytes());
+  }
+
+  /// As above, with arbitrary elements.
+  AlignedBuffer(index_t count, Uninitialized) : size_(count) {
+    constexpr index_t kMost = std::numeric_limits<index_t>::max() / static_cast<index_t>(sizeof(T));
+    if (count < 0 || count > kMost - kAlignBytes) throw std::bad_alloc();
     if (count == 0) return;
-    const auto bytes = static_cast<std::size_t>(count) * sizeof(T);
-    data_.reset(static_cast<T*>(::operator new (bytes, std::align_val_t{kAlignBytes})));
-    std::memset(static_cast<void*>(data_.get()), 0, bytes);
+    data_.reset(static_cast<T*>(::operator new (bytes(), std::align_val_t{kAlignBytes})));
   }
 
   T* data() { return data_.get(); }
@@ -38,6 +42,8 @@ class AlignedBuffer {
   const T& operator[](index_t i) const { return data_.get()[i]; }
 
  private:
+  std::size_t bytes() const { return static_cast<std::size_t>(size_) * sizeof(T); }
+
   struct Free {
     void operator()(T* p) const { ::operator delete (p, std::align_val_t{kAlignBytes}); }
   };

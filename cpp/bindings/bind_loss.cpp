@@ -127,10 +127,25 @@ HeldTargets hold_targets(const LossSpec& spec, const InputArray& parsed, DType d
   return held;
 }
 
+/// PyTorch's rule for nn.BCELoss; a NaN passes.
+void check_unit_interval(const Tensor& prediction) {
+  dispatch_dtype(prediction.dtype, [&]<class T>() {
+    const T* p = prediction.ptr<T>();
+    for (index_t i = 0; i < prediction.count(); ++i) {
+      if (p[i] < T(0) || p[i] > T(1)) {
+        throw ValueError("bce: prediction has " + std::to_string(p[i]) + " at element " +
+                         std::to_string(i) +
+                         "; expected probabilities in [0, 1] (nn.BCEWithLogitsLoss takes logits)");
+      }
+    }
+  });
+}
+
 TensorPtr loss_of(const PyLoss& self, const TensorPtr& prediction, const py::object& target,
                   bool record) {
   const index_t rows = prediction->shape[0];
   const index_t cols = prediction->shape.rank > 1 ? prediction->shape[1] : 1;
+  if (self.spec.kind == LossKind::kBCE) check_unit_interval(*prediction);
   InputArray parsed;
   const LossSpec spec = self.bind(plain_target(target), "target", rows, cols, self.name, &parsed);
   return call_loss(spec, prediction, hold_targets(spec, parsed, prediction->dtype), record);

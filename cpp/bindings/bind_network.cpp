@@ -61,17 +61,18 @@ TensorPtr call(CallableNetwork& self, const py::object& x) {
   return self.call(rows, record);
 }
 
-py::array predict_all(const CallableNetwork& self, const py::object& x) {
+py::array predict_all(CallableNetwork& self, const py::object& x) {
   const Network& network = self.network();
   const py::object plain =
       py::isinstance<Tensor>(x) ? py::object(to_numpy(x.cast<TensorPtr>())) : x;
   const InputArray input =
       parse_features(plain, "X", expected_cols(network), network.input_label());
   const index_t width = network.n_out(input.view.cols);
-  TensorPtr out = make_tensor(network.dtype(), {input.view.rows, width});
+  TensorPtr out = make_tensor(network.dtype(), {input.view.rows, width}, Uninitialized{});
   BadElement bad;
   RunStatus status = RunStatus::kDone;
   {
+    const BusyGuard guard(self.busy(), "the model");
     // Parsed above: nothing below touches Python but the poll, which takes the GIL.
     const py::gil_scoped_release release;
     status = predict(network, input.view, out->data, width, &bad, [] { return !signal_pending(); });

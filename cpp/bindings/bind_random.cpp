@@ -69,6 +69,13 @@ void register_random(py::module_& m) {
       py::arg("seed"));
   m.def("next_seed",
         [] { return RandomStream(state.seed, RandomUse::kUser, 0).bits(state.draws++); });
+  m.def(
+      "seed_state", [] { return py::make_tuple(state.seed, state.draws); },
+      "Seed and draws so far, for `set_seed_state`.");
+  m.def(
+      "set_seed_state",
+      [](std::uint64_t seed, std::uint64_t draws) { state = {seed, draws}; }, py::arg("seed"),
+      py::arg("draws"));
   m.def("fill_uniform", &fill_uniform, py::arg("parameter"), py::arg("low"), py::arg("high"),
         py::arg("seed"), py::arg("counter"));
   m.def("fill_normal", &fill_normal, py::arg("parameter"), py::arg("mean"), py::arg("std"),

@@ -69,9 +69,10 @@ class PyTrainer {
                        " and would be dropped; use a smaller batch_size");
     }
     check_parameters();
-    trainer_ = make_trainer(
-        network_->shared_network(), data_.loss, *optimizer_, data_.x.view, data_.y.view,
-        {batch_size.value_or(0), shuffle, drop_last, seed, first_epoch, first_step, restore});
+    trainer_ = make_trainer(network_->shared_network(), data_.loss, *optimizer_, data_.x.view,
+                            data_.y.view,
+                            {batch_size.value_or(0), shuffle && batch_size.has_value(), drop_last,
+                             seed, first_epoch, first_step, restore});
   }
 
   std::string run(index_t epochs, double seconds) {

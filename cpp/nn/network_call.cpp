@@ -135,7 +135,7 @@ TensorPtr CallableNetwork::call_as(const HeldRows& x, bool record) {
   for (const ParameterPtr& p : network_->parameters()) needs = needs || p->requires_grad;
   const bool keep = record && needs;
 
-  TensorPtr out = make_tensor(dtype_of<T>(), {x.rows, width});
+  TensorPtr out = make_tensor(dtype_of<T>(), {x.rows, width}, Uninitialized{});
   const Block<const T> in{static_cast<const T*>(x.data), x.ld};
   std::shared_ptr<Workspace<T>> workspace =
       keep ? borrow<T>(x.rows, x.cols)

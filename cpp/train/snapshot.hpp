@@ -36,6 +36,7 @@ class Snapshot {
       });
       if (!finite) return;
     }
+    taken_ = true;
     for (std::size_t i = 0; i < slots_.size(); ++i) {
       const Optimizer::Slot& slot = optimizer.slots()[slots_[i]];
       std::memcpy(copies_[i].values.data(), slot.parameter->data, size_of(copies_[i].values));
@@ -43,7 +44,9 @@ class Snapshot {
     }
   }
 
+  /// Does nothing when nothing was taken.
   void restore(Optimizer& optimizer) const {
+    if (!taken_) return;
     for (std::size_t i = 0; i < slots_.size(); ++i) {
       Optimizer::Slot& slot = optimizer.slots()[slots_[i]];
       std::memcpy(slot.parameter->data, copies_[i].values.data(), size_of(copies_[i].values));
@@ -74,6 +77,7 @@ class Snapshot {
 
   std::vector<std::size_t> slots_;
   std::vector<Copy> copies_;
+  bool taken_ = false;
 };
 
 /// Raises the version of every parameter's storage when a run ends: graphs recorded before it are

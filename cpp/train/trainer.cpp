@@ -30,8 +30,11 @@ class TrainerOf final : public Trainer {
   bool keep_books(StepResult result, index_t count, index_t until_epoch, RunStatus* status);
   bool is_line() const;
   RunStatus run_line(index_t until_epoch);
-  RunStatus fail_line(const LineRun<T>& line, index_t done);
+  RunStatus end_line(RunStatus status, const LineRun<T>& line, index_t done);
   RunStatus fail(StepResult result);
+  RunStatus check_last_update();
+  void rewind();
+  index_t first_bad_parameter() const;
 
   std::shared_ptr<const Network> network_;
   Optimizer& optimizer_;
@@ -62,7 +65,7 @@ TrainerOf<T>::TrainerOf(std::shared_ptr<const Network> network, const LossSpec& 
   require(options.first_step >= 0 && options.first_step < std::max<index_t>(steps_per_epoch_, 1),
           "first_step: expected a step of the epoch");
   step_ = options.first_step;
-  if (options_.restore) snapshot_ = Snapshot(optimizer_, step_of_.slots());
+  snapshot_ = Snapshot(optimizer_, step_of_.slots());
 }
 
 template <class T>
@@ -70,7 +73,8 @@ void TrainerOf<T>::start_epoch() {
   epoch_open_ = true;
   epoch_sum_ = 0.0;
   epoch_rows_ = 0;
-  if (options_.restore) snapshot_.take(optimizer_);
+  // Every row is seen in the first epoch, so an input that turns out bad can be taken back whole.
+  if (options_.restore || epochs_done() == 0) snapshot_.take(optimizer_);
   if (options_.shuffle) {
     step_of_.set_order(
         Permutation(static_cast<std::uint64_t>(n_rows_), options_.seed,
@@ -90,21 +94,42 @@ template <class T>
 RunStatus TrainerOf<T>::fail(StepResult result) {
   failure_ = {static_cast<std::uint64_t>(epochs_done()), step_, -1, step_of_.bad()};
   if (result == StepResult::kStopped) return RunStatus::kStopped;
-  if (result == StepResult::kBadFeature) return RunStatus::kBadFeature;
-  if (result == StepResult::kBadTarget) return RunStatus::kBadTarget;
-  if (result == StepResult::kAllIgnored) return RunStatus::kAllIgnored;
+  if (result != StepResult::kNonFinite) {
+    rewind();
+    if (result == StepResult::kBadFeature) return RunStatus::kBadFeature;
+    return result == StepResult::kBadTarget ? RunStatus::kBadTarget : RunStatus::kAllIgnored;
+  }
+  failure_.parameter = first_bad_parameter();
+  if (failure_.parameter >= 0 && options_.restore) rewind();
+  return RunStatus::kNonFinite;
+}
+
+/// Back to the start of the epoch under way.
+template <class T>
+void TrainerOf<T>::rewind() {
+  snapshot_.restore(optimizer_);
+  step_ = epochs_done() == 0 ? options_.first_step : 0;
+  epoch_open_ = false;
+}
+
+/// By the network's order; -1 when all are finite.
+template <class T>
+index_t TrainerOf<T>::first_bad_parameter() const {
   const auto& parameters = network_->parameters();
-  for (std::size_t i = 0; i < parameters.size() && failure_.parameter < 0; ++i) {
+  for (std::size_t i = 0; i < parameters.size(); ++i) {
     const Parameter& p = *parameters[i];
-    if (!kernels<T>().all_finite(p.ptr<T>(), p.layout.extent())) {
-      failure_.parameter = static_cast<index_t>(i);
-    }
+    if (!kernels<T>().all_finite(p.ptr<T>(), p.layout.extent())) return static_cast<index_t>(i);
   }
-  if (failure_.parameter >= 0 && options_.restore) {
-    snapshot_.restore(optimizer_);
-    step_ = 0;
-    epoch_open_ = false;
-  }
+  return -1;
+}
+
+/// The last update of a run is followed by no loss that would show an overflow.
+template <class T>
+RunStatus TrainerOf<T>::check_last_update() {
+  const index_t bad = first_bad_parameter();
+  if (bad < 0) return RunStatus::kDone;
+  failure_ = {static_cast<std::uint64_t>(epochs_done() - 1), steps_per_epoch_ - 1, bad, {}};
+  if (options_.restore) snapshot_.restore(optimizer_);
   return RunStatus::kNonFinite;
 }
 
@@ -124,7 +149,7 @@ RunStatus TrainerOf<T>::run_steps(index_t until_epoch) {
       region.meet();
     } while (go_on);
   });
-  return status;
+  return status == RunStatus::kDone ? check_last_update() : status;
 }
 
 /// After a step; false ends the run.
@@ -177,9 +202,10 @@ bool TrainerOf<T>::is_line() const {
 
 /// Back to where the last whole step started, when that step overflowed a parameter.
 template <class T>
-RunStatus TrainerOf<T>::fail_line(const LineRun<T>& line, index_t done) {
-  const RunStatus status = fail(StepResult::kNonFinite);
-  if (failure_.parameter < 0 || !options_.restore || done == 0) return status;
+RunStatus TrainerOf<T>::end_line(RunStatus status, const LineRun<T>& line, index_t done) {
+  if (status != RunStatus::kNonFinite || failure_.parameter < 0 || !options_.restore || done == 0) {
+    return status;
+  }
   *line.weight = line.previous_weight;
   if (line.bias != nullptr) *line.bias = line.previous_bias;
   for (const std::size_t slot : step_of_.slots()) optimizer_.slots()[slot].state.step += done - 1;
@@ -200,9 +226,10 @@ RunStatus TrainerOf<T>::run_line(index_t until_epoch) {
   line.bias = stage.bias == nullptr ? nullptr : stage.bias->ptr<T>();
   line.lr = optimizer_.groups()[optimizer_.slots()[step_of_.slots()[0]].group].lr;
   line.divisor = step_of_.bound_loss().divisor(n_rows_, 0.0);
-  if (options_.restore) snapshot_.take(optimizer_);
+  snapshot_.take(optimizer_);
   const double work = step_of_.work_per_row() * static_cast<double>(n_rows_);
   const auto most = static_cast<index_t>(1.0 + Stopwatch::kWorkPerLook / work);
+  index_t in_all = 0;
   while (epochs_done() < until_epoch) {
     const index_t first = epochs_done();
     line.steps = std::min(most, until_epoch - first);
@@ -211,11 +238,13 @@ RunStatus TrainerOf<T>::run_line(index_t until_epoch) {
     const index_t done = kernels<T>().line(line);
     losses_.resize(static_cast<std::size_t>(first + done));
     for (const std::size_t slot : step_of_.slots()) optimizer_.slots()[slot].state.step += done;
-    if (done < line.steps) return fail_line(line, done);
+    in_all += done;
+    if (done < line.steps) return end_line(fail(StepResult::kNonFinite), line, in_all);
     if (watch_.add_work(work * static_cast<double>(done))) return RunStatus::kStopped;
     if (watch_.time_is_up()) break;
   }
-  return epochs_done() >= until_epoch ? RunStatus::kDone : RunStatus::kTime;
+  if (epochs_done() < until_epoch) return RunStatus::kTime;
+  return end_line(check_last_update(), line, in_all);
 }
 
 template <class T>

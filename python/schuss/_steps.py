@@ -75,6 +75,7 @@ class StepLoop:
         self._rows = 0
         self._pending = 0.0
         self._snapshot: tuple[list[Array], list[dict[str, Any]]] | None = None
+        self._fresh = True  # the next step starts an epoch
 
     @property
     def epochs_done(self) -> int:
@@ -89,15 +90,25 @@ class StepLoop:
         begin = time.perf_counter()
         try:
             while self.epochs_done < epochs:
-                if self._snapshot is None and self._restore:
+                if self._fresh and (self._restore or self.epochs_done == 0):
                     self._snapshot = self._state()
+                self._fresh = False
+                first = self.steps_done
                 while self.steps_done < self.steps_per_epoch:
-                    self._step()
+                    try:
+                        self._step()
+                    except (TypeError, ValueError):
+                        # Every row is seen in the first epoch: bad data changes nothing.
+                        if self.epochs_done == 0 and self._snapshot is not None:
+                            self._rewind()
+                            self.steps_done = first
+                        raise
                     self.steps_done += 1
                     if time.perf_counter() - begin >= seconds:
                         return "time"
                 self._finish_epoch(begin)
                 begin = time.perf_counter()
+            self._check_parameters(self.epochs_done - 1, self.steps_per_epoch - 1, "")
             return "done"
         finally:
             self._pending += time.perf_counter() - begin
@@ -109,7 +120,7 @@ class StepLoop:
         self.seconds.append(self._pending + time.perf_counter() - begin)
         self.steps_done = self._rows = 0
         self._sum = self._pending = 0.0
-        self._snapshot = None
+        self._fresh = True
 
     def _step(self) -> None:
         rows = self._batches.rows(self.steps_done, self._seed, self._first_epoch + self.epochs_done)
@@ -133,18 +144,29 @@ class StepLoop:
     def _check(self, value: float) -> None:
         if isfinite(value):
             return
-        epoch, step = self._first_epoch + self.epochs_done, self.steps_done
+        self._check_parameters(self.epochs_done, self.steps_done, f"the loss is {value}")
+
+    def _check_parameters(self, epoch: int, step: int, found: str) -> None:
+        """Raise when a parameter is not finite, or when something else was `found`."""
         bad = next(
             (n for n, p in self._model.named_parameters() if not np.isfinite(p.numpy()).all()),
             None,
         )
-        if bad is not None and self._snapshot is not None:
-            parameters, state = self._snapshot
-            for parameter, values in zip(self._model.parameters(), parameters, strict=True):
-                parameter.copy_(values)
-            self._optimizer._native.load_state(state)
-        found = f"the loss is {value}" if bad is None else f"parameter {bad} is not finite"
-        raise NonFiniteError(f"epoch {epoch}, step {step}: {found}; {ADVICE}", epoch, step, bad)
+        if bad is not None:
+            found = f"parameter {bad} is not finite"
+            if self._restore:
+                self._rewind()
+        if found:
+            epoch += self._first_epoch
+            raise NonFiniteError(f"epoch {epoch}, step {step}: {found}; {ADVICE}", epoch, step, bad)
+
+    def _rewind(self) -> None:
+        if self._snapshot is None:
+            return
+        parameters, state = self._snapshot
+        for parameter, values in zip(self._model.parameters(), parameters, strict=True):
+            parameter.copy_(values)
+        self._optimizer._native.load_state(state)
 
     def _state(self) -> tuple[list[Array], list[dict[str, Any]]]:
         parameters = [to_array(parameter) for parameter in self._model.parameters()]

@@ -44,7 +44,7 @@ class Batches:
     def __init__(self, n_rows: int, batch_size: int | None, shuffle: bool, drop_last: bool) -> None:
         self._n_rows = n_rows
         self._size = n_rows if batch_size is None else min(batch_size, n_rows)
-        self._shuffle = shuffle
+        self._shuffle = shuffle and batch_size is not None  # one batch has no order to draw
         short = n_rows % self._size if batch_size is None or batch_size <= n_rows else n_rows
         self.count = -(-n_rows // self._size) - (1 if drop_last and short else 0)
 

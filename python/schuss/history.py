@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from schuss._typing import Array
 
 __all__ = ["History"]
 
@@ -44,16 +47,41 @@ class History:
 
     def __init__(self, rows: int = 0) -> None:
         self._rows = rows
-        self.loss: list[float] = []
+        self._loss: list[float] = []
+        self._seconds: list[float] = []
+        # Native loops finish millions of epochs a second: they become Python numbers when read.
+        self._unread: list[tuple[Array, Array]] = []
         self.val_loss: list[float] = []
         self.metrics: dict[str, list[float]] = {}
-        self.seconds: list[float] = []
         self.stopped: str | None = None
 
     def add(self, loss: float, seconds: float) -> None:
         """Add an epoch."""
         self.loss.append(float(loss))
         self.seconds.append(float(seconds))
+
+    def extend(self, losses: Array, seconds: Array) -> None:
+        """Add epochs: arrays of the same length."""
+        if len(losses) > 0:
+            self._unread.append((losses, seconds))
+
+    def _read(self) -> None:
+        for losses, seconds in self._unread:
+            self._loss += losses.tolist()
+            self._seconds += seconds.tolist()
+        self._unread.clear()
+
+    @property
+    def loss(self) -> list[float]:
+        """Mean loss of each epoch."""
+        self._read()
+        return self._loss
+
+    @property
+    def seconds(self) -> list[float]:
+        """Training time of each epoch."""
+        self._read()
+        return self._seconds
 
     @property
     def epochs(self) -> int:

@@ -76,7 +76,8 @@ def fit(
     batch_size : int or None, default 32
         Rows of a step; None takes all rows at once. Memory does not grow with it.
     shuffle : bool, default True
-        A new order each epoch, from (seed, epoch).
+        A new order each epoch, from (seed, epoch). One batch of all rows (``batch_size=None``) is
+        taken in the order of the rows.
     drop_last : bool, default False
         Leave a shorter last batch out.
     seed : int, optional
@@ -141,9 +142,10 @@ def fit(
     _check_ownership(model, optimizer)
 
     with claim([*model.parameters(), *optimizer._parameters()], "fit"), thread_count(num_threads):
-        run = _Run(model, criterion, optimizer, X, y, options, chosen_seed)
-        if validation is not None:
-            evaluate(model, criterion, *validation)  # errors come first
+        with _unchanged_on_error(optimizer):
+            run = _Run(model, criterion, optimizer, X, y, options, chosen_seed)
+            if validation is not None:
+                evaluate(model, criterion, *validation)  # errors come first
         with training_mode(model), enable_grad(), _bar(show, n_epochs) as advance:
             each_epoch = bool(validation or measured or callback)
             slice_seconds = _REDRAW_SECONDS if show else _FOREVER
@@ -157,6 +159,18 @@ def fit(
                 ),
             )
     return run.history
+
+
+@contextlib.contextmanager
+def _unchanged_on_error(optimizer: Optimizer) -> Iterator[None]:
+    """Take back what getting ready changes: the seeds drawn, and where the optimizer is."""
+    seeds, progress = _schuss.seed_state(), dict(optimizer._progress)
+    try:
+        yield
+    except BaseException:
+        _schuss.set_seed_state(*seeds)
+        optimizer._progress.update(progress)
+        raise
 
 
 class _Run:
@@ -193,18 +207,11 @@ class _Run:
     def _make(self, epoch: int, step: int) -> _schuss.Trainer | StepLoop:
         network = network_of(self._model, self._X)
         common = {**self._options, "seed": self._seed, "first_epoch": epoch}
-        if network is not None and isinstance(self._criterion, Loss) and step == 0:
+        common["first_step"] = step
+        if network is not None and isinstance(self._criterion, Loss):
             loss, native = self._criterion._loss, self._optimizer._native
             return _schuss.Trainer(network, loss, native, self._X, self._y, **common)
-        return StepLoop(
-            self._model,
-            self._criterion,
-            self._optimizer,
-            self._X,
-            self._y,
-            first_step=step,
-            **common,
-        )
+        return StepLoop(self._model, self._criterion, self._optimizer, self._X, self._y, **common)
 
     def train(
         self,
@@ -215,13 +222,8 @@ class _Run:
         after_epoch: Callable[[History], bool],
     ) -> None:
         """Run the loops until the epochs are done or something stops them."""
-        memory = self._optimizer._progress
         if self._first_step > 0:
-            self._loop = self._make(memory["epoch"], self._first_step)
-            if self._drive(1, each_epoch, slice_seconds, advance, after_epoch) or n_epochs == 1:
-                return
-            n_epochs -= 1
-            self._loop = self._make(memory["epoch"], 0)
+            self._loop = self._make(self._optimizer._progress["epoch"], self._first_step)
         self._drive(n_epochs, each_epoch, slice_seconds, advance, after_epoch)
 
     def _drive(
@@ -231,8 +233,8 @@ class _Run:
         slice_seconds: float,
         advance: Callable[[int], None],
         after_epoch: Callable[[History], bool],
-    ) -> bool:
-        """Run the present loop; True when the callback stopped it."""
+    ) -> None:
+        """Run the present loop."""
         loop, memory, history = self._loop, self._optimizer._progress, self.history
         first = memory["epoch"]
         try:
@@ -241,14 +243,12 @@ class _Run:
                 try:
                     loop.run(seen + 1 if each_epoch else n_epochs, slice_seconds)
                 finally:
-                    losses, seconds = loop.losses, loop.seconds
-                    for i in range(seen, loop.epochs_done):
-                        history.add(losses[i], seconds[i])
+                    history.extend(as_array(loop.losses[seen:]), as_array(loop.seconds[seen:]))
                     memory.update(epoch=first + loop.epochs_done, step=loop.steps_done)
                 advance(loop.epochs_done - seen)
                 if each_epoch and loop.epochs_done > seen and after_epoch(history):
                     history.stopped = "callback"
-                    return True
+                    return
         except KeyboardInterrupt:
             history.stopped = "interrupted"
             raise
@@ -258,7 +258,6 @@ class _Run:
             if isinstance(error, NonFiniteError):
                 raise
             raise self._non_finite(first, *error.args) from None
-        return False
 
     def _non_finite(
         self, first: int, found: str, epoch: int, step: int, parameter: int
