@@ -22,7 +22,7 @@ from schuss import nn, optim
 
 # Rows of which there is one in memory: calls that would take many seconds, and whose single step
 # would take many too, where the batch is all rows.
-LONG_ROWS = 100_000_000
+LONG_ROWS = 20_000_000
 
 
 def long_data() -> tuple[np.ndarray, np.ndarray]:
@@ -32,7 +32,7 @@ def long_data() -> tuple[np.ndarray, np.ndarray]:
 
 def long_model() -> tuple[nn.Sequential, optim.Optimizer]:
     schuss.manual_seed(0)
-    model = nn.Sequential(nn.Linear(16, 64), nn.Tanh(), nn.Linear(64, 1))
+    model = nn.Sequential(nn.Linear(16, 256), nn.Tanh(), nn.Linear(256, 1))
     return model, optim.Adam(model.parameters(), lr=1e-5)
 
 
