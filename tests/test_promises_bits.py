@@ -55,7 +55,8 @@ def adamw(**options: Any) -> Callable[[Any], optim.Optimizer]:
 
 
 # Widths on both sides of the narrow-output rule and of a register; batches on both sides of a
-# chunk of 256 rows; every activation, loss and optimizer at least once.
+# chunk of 256 rows; every activation, loss and optimizer at least once; "big-work" has steps
+# that are worth a second thread.
 CASES: dict[str, Case] = {
     "line": Case((1, 1), nn.Identity, nn.MSELoss, sgd(), 30, None),
     "linear": Case((13, 1), nn.Identity, nn.MSELoss, sgd(momentum=0.9, nesterov=True), 300, 32),
@@ -74,6 +75,7 @@ CASES: dict[str, Case] = {
     "logistic": Case((33, 1), nn.Identity, nn.BCEWithLogitsLoss, adamw(), 200, 64, "binary"),
     "relu": Case((33, 65, 17, 3), nn.ReLU, nn.CrossEntropyLoss, sgd(), 600, 64, "label"),
     "big-batch": Case((20, 64, 1), nn.ReLU, nn.MSELoss, adam(amsgrad=True), 1100, None),
+    "big-work": Case((64, 128, 96, 10), nn.ReLU, nn.CrossEntropyLoss, sgd(), 2500, None, "label"),
     "leaky": Case((8, 48, 2), nn.LeakyReLU, nn.SmoothL1Loss, sgd(), 100, 16),
     "elu": Case((8, 31, 2), nn.ELU, nn.HuberLoss, adam(weight_decay=0.01), 100, 16),
     "gelu": Case((15, 49, 16), nn.GELU, nn.MSELoss, adamw(), 100, 33),
