@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: MIT
+"""The worker team: the same bits on any number of threads, and manners towards the process."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import multiprocessing
+import os
+import platform
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+
+import schuss
+from schuss import _schuss, nn, optim
+
+THREADS = (1, 2, 3, 7)
+
+
+@pytest.fixture(autouse=True)
+def restore_threads() -> Iterator[None]:
+    before = schuss.get_num_threads()
+    yield
+    schuss.set_num_threads(before)
+
+
+def wide() -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(200, 300), nn.ReLU(), nn.Linear(300, 200), nn.Tanh(), nn.Linear(200, 3)
+    )
+
+
+def shared() -> nn.Sequential:
+    square = nn.Linear(128, 128)
+    return nn.Sequential(
+        nn.Linear(64, 128), nn.GELU(), square, nn.ReLU(), square, nn.Linear(128, 7)
+    )
+
+
+def frozen() -> nn.Sequential:
+    model = wide()
+    model[0].weight.requires_grad = False
+    model[2].bias.requires_grad = False
+    return model
+
+
+def narrow() -> nn.Sequential:
+    return nn.Sequential(nn.Linear(100, 1))
+
+
+def without_bias() -> nn.Sequential:
+    return nn.Sequential(nn.Linear(400, 33, bias=False))
+
+
+#: model, features, outputs, rows, batch size (None: all rows), shuffled.
+#: By tiles: the wide ones. By chunks of rows: small gradients with several chunks a batch.
+CASES: dict[str, tuple[Callable[[], nn.Sequential], int, int, int, int | None, bool]] = {
+    "tiles": (wide, 200, 3, 700, 200, True),
+    "tiles, several chunks": (wide, 200, 3, 1500, 700, False),
+    "tiles, a shared layer": (shared, 64, 7, 600, 300, True),
+    "tiles, frozen parts": (frozen, 200, 3, 700, 200, True),
+    "tiles, no bias": (without_bias, 400, 33, 1000, 250, True),
+    "chunks": (narrow, 100, 1, 10_000, 4096, True),
+    "chunks, all rows": (narrow, 100, 1, 20_001, None, False),
+    "chunks, several levels of the tree": (narrow, 100, 1, 64 * 256 * 2 + 300, None, False),
+}
+
+
+def data_of(case: str) -> tuple[np.ndarray, np.ndarray]:
+    _, n_in, n_out, rows, _, _ = CASES[case]
+    rng = np.random.default_rng(5)
+    x = rng.standard_normal((rows, n_in)).astype(np.float32)
+    return x, rng.standard_normal((rows, n_out)).astype(np.float32)
+
+
+def made(case: str) -> nn.Sequential:
+    schuss.manual_seed(3)
+    return CASES[case][0]()
+
+
+def trained(case: str, model: nn.Sequential) -> str:
+    """Digest of losses, parameters and predictions after two epochs."""
+    *_, batch_size, shuffle = CASES[case]
+    x, y = data_of(case)
+    optimizer = optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+    options = {"epochs": 2, "batch_size": batch_size, "shuffle": shuffle, "seed": 1}
+    history = schuss.fit(model, nn.MSELoss(), optimizer, x, y, **options)
+    digest = hashlib.sha256(np.array(history.loss).tobytes())
+    for values in model.state_dict().values():
+        digest.update(values.tobytes())
+    digest.update(schuss.predict(model, x[:100]).tobytes())
+    return digest.hexdigest()
+
+
+def threads_of(
+    model: nn.Sequential, x: np.ndarray, y: np.ndarray, batch_size: int | None, shuffle: bool
+) -> int:
+    """How many threads would share a step of this training."""
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    network, loss = schuss.nn.native.network_of(model, x), nn.MSELoss()._loss
+    order = (batch_size, shuffle, False, 0, 0)
+    return _schuss.Trainer(network, loss, optimizer._native, x, y, *order, True).threads
+
+
+def train(case: str, threads: int) -> str:
+    schuss.set_num_threads(threads)
+    return trained(case, made(case))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_training_is_the_same_on_any_number_of_threads(case: str) -> None:
+    assert len({train(case, threads) for threads in THREADS}) == 1
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_cases_are_large_enough_to_be_shared(case: str) -> None:
+    *_, batch_size, shuffle = CASES[case]
+    for threads in (1, 2):
+        schuss.set_num_threads(threads)
+        assert threads_of(made(case), *data_of(case), batch_size, shuffle) == threads
+
+
+def test_tiny_step_stays_on_one_thread() -> None:
+    schuss.set_num_threads(7)
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1))
+    x, y = np.zeros((64, 4), np.float32), np.zeros((64, 1), np.float32)
+    assert threads_of(model, x, y, 32, True) == 1
+
+
+def test_two_models_train_side_by_side() -> None:
+    alone = {case: train(case, 2) for case in ("tiles", "chunks")}
+    models = {case: made(case) for case in alone}
+    together: dict[str, str] = {}
+
+    def work(case: str) -> None:
+        together[case] = trained(case, models[case])
+
+    workers = [threading.Thread(target=work, args=(case,)) for case in alone]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert together == alone
+
+
+def _child(case: str, queue: multiprocessing.Queue[str]) -> None:
+    queue.put(train(case, 2))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Python warns of forks beside threads
+def test_forked_child_trains_with_threads_of_its_own() -> None:
+    parent = train("tiles", 2)
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    child = context.Process(target=_child, args=("tiles", queue))
+    child.start()
+    assert queue.get(timeout=60) == parent
+    child.join(timeout=60)
+    assert child.exitcode == 0
+    assert train("tiles", 2) == parent
+
+
+@pytest.mark.parametrize("count", [0, -1, 257])
+def test_number_of_threads_out_of_range_is_an_error(count: int) -> None:
+    before = schuss.get_num_threads()
+    with pytest.raises(ValueError, match="num_threads"):
+        schuss.set_num_threads(count)
+    assert schuss.get_num_threads() == before
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({"SCHUSS_NUM_THREADS": "3"}, "3"),
+        ({"OMP_NUM_THREADS": "5"}, "5"),
+        ({"SCHUSS_NUM_THREADS": "2", "OMP_NUM_THREADS": "5"}, "2"),
+    ],
+)
+def test_environment_chooses_the_threads(environment: dict[str, str], expected: str) -> None:
+    clean = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
+    code = "import schuss; print(schuss.get_num_threads())"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=clean | environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == expected
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="sets the x86 control word")
+def test_flush_to_zero_of_another_library_changes_no_bit() -> None:
+    libm = ctypes.CDLL("libm.so.6")
+    # glibc's fenv_t on x86-64: 28 bytes of x87 state, then MXCSR.
+    environment = (ctypes.c_uint32 * 8)()
+    model = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 2))
+    x = np.full((40, 3), 1e-39, np.float32)  # subnormal: flushed to zero when the flags are set
+    expected = schuss.predict(model, x).tobytes(), train("tiles", 2)
+    assert libm.fegetenv(environment) == 0
+    before = environment[7]
+    environment[7] = before | 0x8040  # FTZ and DAZ
+    assert libm.fesetenv(environment) == 0
+    try:
+        flushed = float(np.float32(1e-39) * np.float32(1.0))
+        found = schuss.predict(model, x).tobytes(), train("tiles", 2)
+        after = (ctypes.c_uint32 * 8)()
+        libm.fegetenv(after)
+        kept = after[7] & 0x8040
+    finally:
+        environment[7] = before
+        libm.fesetenv(environment)
+    assert flushed == 0.0  # the flags were really set
+    assert found == expected
+    assert kept == 0x8040  # and are the caller's again
