@@ -49,20 +49,31 @@ py::dict info() {
   return d;
 }
 
-/// Products whose exact tail decides the rounding: an emulation that rounds twice gets them wrong.
+/// Sums whose last bits decide the rounding.
 void check_fma() {
+  // (1 + 2^-52)(1 - 2^-53) - 1 = 2^-53 - 2^-105: a product rounded first gives 0.
   volatile double a = 0x1.0000000000001p0;
   volatile double b = 0x1.fffffffffffffp-1;
   volatile double c = -0x1p0;
-  volatile float af = 0x1.000002p0F;
-  volatile float bf = 0x1.fffffep-1F;
-  volatile float cf = -0x1p0F;
-  const bool exact = std::fma(a, b, c) == 0x1.ffffffffffffep-54 - 0x0p0 &&
-                     std::fma(af, bf, cf) == 0x1.fffffcp-25F - 0x0p0F;
+  // 2^-24 (1 + 2^-15)(1 - 2^-15) + (1 + 2^-23) is 2^-54 below a tie: through double, which drops
+  // the 2^-54, it would be the tie, and go to the even neighbour 1 + 2^-22.
+  volatile float af = 0x1.0002p-24F;
+  volatile float bf = 0x1.fffcp-1F;
+  volatile float cf = 0x1.000002p0F;
+  const bool exact =
+      std::fma(a, b, c) == 0x1.ffffffffffffep-54 && std::fma(af, bf, cf) == 0x1.000002p0F;
   if (!exact) {
     throw StateError(
         "this machine's fma rounds twice; schuss cannot keep its promise of equal bits here");
   }
+}
+
+void warn_about_slow_path() {
+  if (available_kernels().size() > 1 || isa_is_forced()) return;
+  const char* text =
+      "schuss: this processor has no fused multiply-add that schuss knows; the exact scalar path "
+      "runs, many times slower";
+  if (PyErr_WarnEx(PyExc_RuntimeWarning, text, 1) != 0) throw py::error_already_set();
 }
 
 }  // namespace
@@ -70,6 +81,7 @@ void check_fma() {
 void register_info(py::module_& m) {
   check_fma();
   active_kernels();  // an unknown SCHUSS_ISA is an error at import
+  warn_about_slow_path();
   m.attr("__version__") = SCHUSS_VERSION;
   m.attr("arithmetic_version") = kArithmeticVersion;
   m.def("info", &info, "Version, instruction set, threads, compiler and cache sizes in use.");

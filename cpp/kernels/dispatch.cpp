@@ -33,9 +33,15 @@ std::vector<const KernelSet*> detect() {
   return found;
 }
 
+/// SCHUSS_ISA, or null when it is unset or empty.
+const char* forced_isa() {
+  const char* name = std::getenv("SCHUSS_ISA");
+  return name == nullptr || *name == '\0' ? nullptr : name;
+}
+
 const KernelSet& choose() {
-  const char* forced = std::getenv("SCHUSS_ISA");
-  if (forced == nullptr || *forced == '\0') return *available_kernels().back();
+  const char* forced = forced_isa();
+  if (forced == nullptr) return *available_kernels().back();
   if (const KernelSet* found = find_kernels(forced)) return *found;
   std::string names;
   for (const KernelSet* set : available_kernels()) {
@@ -58,6 +64,8 @@ const KernelSet* find_kernels(const std::string& isa) {
   }
   return nullptr;
 }
+
+bool isa_is_forced() { return forced_isa() != nullptr; }
 
 const KernelSet& active_kernels() {
   static const KernelSet& active = choose();

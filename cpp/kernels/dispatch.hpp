@@ -19,6 +19,9 @@ const std::vector<const KernelSet*>& available_kernels();
 /// The available table of that name, or nullptr.
 const KernelSet* find_kernels(const std::string& isa);
 
+/// SCHUSS_ISA names the instruction set.
+bool isa_is_forced();
+
 template <class T>
 const Kernels<T>& kernels() {
   return active_kernels().table<T>();
