@@ -11,10 +11,6 @@
 namespace schuss::bindings {
 namespace {
 
-constexpr std::array<const char*, kActivationCount> kActivationNames = {
-    "identity", "relu",    "leaky_relu", "elu",  "gelu",    "gelu_tanh",  "silu",
-    "softplus", "sigmoid", "tanh",       "step", "softmax", "log_softmax"};
-
 Activation parse_activation(const std::string& name) {
   for (std::size_t i = 0; i < kActivationNames.size(); ++i) {
     if (name == kActivationNames[i]) return static_cast<Activation>(i);

@@ -4,12 +4,14 @@
 
 #include <pybind11/pybind11.h>
 
+#include <array>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "autograd/tensor.hpp"
 #include "bindings/array_input.hpp"
+#include "kernels/activation.hpp"
 #include "nn/calls.hpp"
 #include "nn/loss.hpp"
 #include "optim/optimizer.hpp"
@@ -17,6 +19,11 @@
 namespace schuss::bindings {
 
 namespace py = pybind11;
+
+/// What Python calls the activations, in the order of the enumeration.
+inline constexpr std::array<const char*, kActivationCount> kActivationNames = {
+    "identity", "relu",    "leaky_relu", "elu",  "gelu",    "gelu_tanh",  "silu",
+    "softplus", "sigmoid", "tanh",       "step", "softmax", "log_softmax"};
 
 /// A Python object that C++ objects keep alive, released under the GIL from any thread.
 std::shared_ptr<void> keep_alive(py::object object);

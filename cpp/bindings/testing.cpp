@@ -14,9 +14,6 @@ namespace {
 
 constexpr std::array<const char*, kUnaryCount> kUnaryNames = {
     "exp", "expm1", "log", "log1p", "tanh", "sigmoid", "softplus", "erf", "erfc", "sqrt"};
-constexpr std::array<const char*, kActivationCount> kActivationNames = {
-    "identity", "relu",    "leaky_relu", "elu",  "gelu",    "gelu_tanh",  "silu",
-    "softplus", "sigmoid", "tanh",       "step", "softmax", "log_softmax"};
 
 template <std::size_t kCount>
 std::size_t index_in(const std::array<const char*, kCount>& names, const std::string& name) {

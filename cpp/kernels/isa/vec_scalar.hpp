@@ -14,35 +14,33 @@
 namespace schuss {
 namespace {
 
-template <>
-struct Simd<float> {
-  using Scalar = float;
-  using V = float;
-  using I = std::uint32_t;  // wraps around, as the integer lanes of the vector units do
+/// What both dtypes do with plain operators. Integers wrap around, as the lanes of vector units do.
+template <class T, class Unsigned, class Signed>
+struct OneLane {
+  using Scalar = T;
+  using V = T;
+  using I = Unsigned;
   using M = bool;
   using P = bool;
   static constexpr int kWidth = 1;
   static constexpr int kRegisters = 16;
 
-  static V load(const float* p) { return *p; }
-  static void store(float* p, V a) { *p = a; }
+  static V load(const T* p) { return *p; }
+  static void store(T* p, V a) { *p = a; }
   static P prefix(std::ptrdiff_t n) { return n > 0; }
-  static V load(const float* p, P first) { return first ? *p : float{0}; }
-  static void store(float* p, P first, V a) {
+  static V load(const T* p, P first) { return first ? *p : T{0}; }
+  static void store(T* p, P first, V a) {
     if (first) *p = a;
   }
-  static V keep(P first, V a) { return first ? a : float{0}; }
+  static V keep(P first, V a) { return first ? a : T{0}; }
 
-  static V zero() { return float{0}; }
-  static V set1(float a) { return a; }
-  static V broadcast(const float* p) { return *p; }
+  static V zero() { return T{0}; }
+  static V set1(T a) { return a; }
+  static V broadcast(const T* p) { return *p; }
   static V add(V a, V b) { return a + b; }
   static V sub(V a, V b) { return a - b; }
   static V mul(V a, V b) { return a * b; }
   static V div(V a, V b) { return a / b; }
-  static V sqrt(V a) { return __builtin_sqrtf(a); }
-  static V fma(V a, V b, V c) { return __builtin_fmaf(a, b, c); }
-  static V fnma(V a, V b, V c) { return __builtin_fmaf(-a, b, c); }
 
   static M lt(V a, V b) { return a < b; }
   static M le(V a, V b) { return a <= b; }
@@ -63,7 +61,7 @@ struct Simd<float> {
     __builtin_memcpy(&b, &a, sizeof b);
     return b;
   }
-  static I iset1(std::int32_t a) { return static_cast<I>(a); }
+  static I iset1(Signed a) { return static_cast<I>(a); }
   static I iadd(I a, I b) { return a + b; }
   static I isub(I a, I b) { return a - b; }
   static I iand(I a, I b) { return a & b; }
@@ -77,82 +75,28 @@ struct Simd<float> {
   static I shift_right(I a) {
     return a >> kBits;
   }
+
+  static T tree(V a) { return a; }
+  static T greatest(V a) { return a; }
+};
+
+template <>
+struct Simd<float> : OneLane<float, std::uint32_t, std::int32_t> {
+  static V sqrt(V a) { return __builtin_sqrtf(a); }
+  static V fma(V a, V b, V c) { return __builtin_fmaf(a, b, c); }
+  static V fnma(V a, V b, V c) { return __builtin_fmaf(-a, b, c); }
   template <int kBits>
   static I shift_right_signed(I a) {
     return static_cast<I>(static_cast<std::int32_t>(a) >> kBits);
   }
   static V from_int(I a) { return static_cast<float>(static_cast<std::int32_t>(a)); }
-
-  static float tree(V a) { return a; }
-  static float greatest(V a) { return a; }
 };
 
 template <>
-struct Simd<double> {
-  using Scalar = double;
-  using V = double;
-  using I = std::uint64_t;  // wraps around, as the integer lanes of the vector units do
-  using M = bool;
-  using P = bool;
-  static constexpr int kWidth = 1;
-  static constexpr int kRegisters = 16;
-
-  static V load(const double* p) { return *p; }
-  static void store(double* p, V a) { *p = a; }
-  static P prefix(std::ptrdiff_t n) { return n > 0; }
-  static V load(const double* p, P first) { return first ? *p : double{0}; }
-  static void store(double* p, P first, V a) {
-    if (first) *p = a;
-  }
-  static V keep(P first, V a) { return first ? a : double{0}; }
-
-  static V zero() { return double{0}; }
-  static V set1(double a) { return a; }
-  static V broadcast(const double* p) { return *p; }
-  static V add(V a, V b) { return a + b; }
-  static V sub(V a, V b) { return a - b; }
-  static V mul(V a, V b) { return a * b; }
-  static V div(V a, V b) { return a / b; }
+struct Simd<double> : OneLane<double, std::uint64_t, std::int64_t> {
   static V sqrt(V a) { return __builtin_sqrt(a); }
   static V fma(V a, V b, V c) { return __builtin_fma(a, b, c); }
   static V fnma(V a, V b, V c) { return __builtin_fma(-a, b, c); }
-
-  static M lt(V a, V b) { return a < b; }
-  static M le(V a, V b) { return a <= b; }
-  static M eq(V a, V b) { return a == b; }
-  static M unordered(V a, V b) { return __builtin_isunordered(a, b); }
-  static M mask_and(M a, M b) { return a && b; }
-  static M mask_or(M a, M b) { return a || b; }
-  static bool any(M a) { return a; }
-  static V select(M m, V yes, V no) { return m ? yes : no; }
-
-  static I bits(V a) {
-    I b;
-    __builtin_memcpy(&b, &a, sizeof b);
-    return b;
-  }
-  static V from_bits(I a) {
-    V b;
-    __builtin_memcpy(&b, &a, sizeof b);
-    return b;
-  }
-  static I iset1(std::int64_t a) { return static_cast<I>(a); }
-  static I iadd(I a, I b) { return a + b; }
-  static I isub(I a, I b) { return a - b; }
-  static I iand(I a, I b) { return a & b; }
-  static I ior(I a, I b) { return a | b; }
-  static I ixor(I a, I b) { return a ^ b; }
-  template <int kBits>
-  static I shift_left(I a) {
-    return a << kBits;
-  }
-  template <int kBits>
-  static I shift_right(I a) {
-    return a >> kBits;
-  }
-
-  static double tree(V a) { return a; }
-  static double greatest(V a) { return a; }
 };
 
 /// A float to a double (exact).
