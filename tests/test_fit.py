@@ -239,7 +239,7 @@ def test_python_loss_gradient_of_a_wrong_shape_is_an_error() -> None:
         ({"shuffle": 1}, TypeError, "shuffle: got int 1"),
         ({"seed": -1}, ValueError, "seed: got -1"),
         ({"seed": 2**64}, ValueError, "seed: got"),
-        ({"validation_data": X}, TypeError, "validation_data: got ndarray"),
+        ({"validation_data": X}, TypeError, r"validation_data: got numpy\.ndarray"),
         ({"validation_data": (X, Y[:-1])}, ValueError, "49"),
         ({"metrics": "accuracy"}, TypeError, "metrics: got 'accuracy'"),
         ({"metrics": ["recall"]}, ValueError, "metrics: got 'recall'"),

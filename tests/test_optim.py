@@ -114,7 +114,7 @@ def test_zero_grad_drops_or_fills() -> None:
         (lambda p: optim.SGD(p + p, lr=0.1), ValueError, "more than once"),
         (lambda p: optim.SGD(p[0], lr=0.1), TypeError, "params: got Parameter"),
         (lambda p: optim.SGD(nn.Linear(1, 1), lr=0.1), TypeError, r"model.parameters\(\)"),
-        (lambda p: optim.SGD([np.zeros(2)], lr=0.1), TypeError, "got ndarray in it"),
+        (lambda p: optim.SGD([np.zeros(2)], lr=0.1), TypeError, r"got numpy\.ndarray in it"),
         (lambda p: optim.SGD([{"params": p, "lrr": 1}]), TypeError, "unknown option 'lrr'"),
         (lambda p: optim.SGD([{"lr": 1}]), ValueError, 'no "params"'),
     ],

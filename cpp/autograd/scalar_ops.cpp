@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "autograd/scalar_ops.hpp"
 
+#include "base/fp_environment.hpp"
+
 namespace schuss {
 namespace {
 
@@ -91,6 +93,7 @@ TensorPtr scalar_op(ScalarOp op, const ScalarOperand& left, const ScalarOperand&
       left.tensor->dtype != right.tensor->dtype) {
     throw TypeError("arithmetic: got a float32 and a float64 tensor; expected the same dtype");
   }
+  const FpEnvironment environment;
   const DType dtype = left.tensor != nullptr ? left.tensor->dtype : right.tensor->dtype;
   return dispatch_dtype(dtype, [&]<class T>() { return scalar_op_as<T>(op, left, right, record); });
 }

@@ -5,6 +5,8 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "base/fp_environment.hpp"
+
 namespace schuss {
 namespace {
 
@@ -57,6 +59,20 @@ bool Tensor::is_contiguous() const {
   return true;
 }
 
+TensorPtr Tensor::make_grad() const { return make_tensor(dtype, shape); }
+
+Node::~Node() {
+  std::vector<TensorPtr> waiting = std::move(inputs);
+  while (!waiting.empty()) {
+    const TensorPtr tensor = std::move(waiting.back());
+    waiting.pop_back();
+    if (tensor == nullptr || tensor.use_count() > 1 || tensor->grad_fn.use_count() != 1) continue;
+    const std::shared_ptr<Node> node = std::move(tensor->grad_fn);
+    for (TensorPtr& input : node->inputs) waiting.push_back(std::move(input));
+    node->inputs.clear();
+  }
+}
+
 double Tensor::item() const {
   if (count() != 1) {
     throw ValueError("item: got a tensor of shape " + to_string(shape) +
@@ -66,6 +82,15 @@ double Tensor::item() const {
 }
 
 namespace {
+
+/// Throws std::bad_alloc when no memory could hold that shape.
+index_t bytes_of(DType dtype, const Dims& shape) {
+  index_t bytes = item_bytes(dtype);
+  for (int i = 0; i < shape.rank; ++i) {
+    if (__builtin_mul_overflow(bytes, shape[i], &bytes)) throw std::bad_alloc();
+  }
+  return bytes;
+}
 
 TensorPtr own_contiguous(DType dtype, const Dims& shape, AlignedBuffer<std::byte> memory) {
   auto tensor = std::make_shared<Tensor>();
@@ -81,12 +106,11 @@ TensorPtr own_contiguous(DType dtype, const Dims& shape, AlignedBuffer<std::byte
 }  // namespace
 
 TensorPtr make_tensor(DType dtype, const Dims& shape) {
-  return own_contiguous(dtype, shape, AlignedBuffer<std::byte>(shape.count() * item_bytes(dtype)));
+  return own_contiguous(dtype, shape, AlignedBuffer<std::byte>(bytes_of(dtype, shape)));
 }
 
 TensorPtr make_tensor(DType dtype, const Dims& shape, Uninitialized tag) {
-  return own_contiguous(dtype, shape,
-                        AlignedBuffer<std::byte>(shape.count() * item_bytes(dtype), tag));
+  return own_contiguous(dtype, shape, AlignedBuffer<std::byte>(bytes_of(dtype, shape), tag));
 }
 
 TensorPtr make_view(const Tensor& tensor, const Dims& shape) {
@@ -122,7 +146,7 @@ void accumulate_grad(Tensor& leaf, const Tensor& d) {
   dispatch_dtype(leaf.dtype, [&]<class T>() {
     const T* from = d.ptr<T>();
     if (leaf.grad == nullptr) {
-      leaf.grad = make_tensor(leaf.dtype, leaf.shape);
+      leaf.grad = leaf.make_grad();
       for_each_element<T>(*leaf.grad, [&](T& value, index_t i) { value = from[i]; });
     } else {
       for_each_element<T>(*leaf.grad, [&](T& value, index_t i) { value = value + from[i]; });
@@ -194,6 +218,7 @@ TensorPtr starting_gradient(const Tensor& root, const TensorPtr& given) {
 }  // namespace
 
 void run_backward(const TensorPtr& root, const TensorPtr& d_root, bool retain_graph) {
+  const FpEnvironment environment;
   if (root->grad_fn == nullptr && !root->requires_grad) {
     throw StateError(
         "backward: the tensor has no history; compute it from a model or a parameter that requires "

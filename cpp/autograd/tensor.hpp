@@ -65,6 +65,8 @@ struct Tensor {
   std::shared_ptr<Tensor> grad;   // leaves only; null: None
 
   virtual ~Tensor() = default;
+  /// A zeroed tensor for this one's gradient.
+  virtual std::shared_ptr<Tensor> make_grad() const;
 
   template <class T>
   T* ptr() const {
@@ -95,7 +97,11 @@ void write_contiguous(Tensor& tensor, const void* from);
 /// An operation that made a tensor.
 class Node {
  public:
-  virtual ~Node() = default;
+  Node() = default;
+  Node(const Node&) = delete;
+  Node& operator=(const Node&) = delete;
+  /// Frees a chain of nodes one by one: a chain of any length, without recursion.
+  virtual ~Node();
   /// Throws StateError when a tensor that backward needs was changed since, or was freed.
   virtual void check() const = 0;
   /// `d_output`: the gradient of what this node made, same shape and dtype, contiguous. Fills

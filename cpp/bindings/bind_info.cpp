@@ -87,6 +87,8 @@ void register_info(py::module_& m) {
   m.def("info", &info, "Version, instruction set, threads, compiler and cache sizes in use.");
   m.def("threads", &num_threads, "Threads that a call may use.");
   m.def("set_threads", &set_num_threads, py::arg("n"));
+  m.def("override_threads", &override_num_threads, py::arg("n"),
+        "Threads for calls from this thread (0: as set_threads says); returns what was there.");
 }
 
 }  // namespace schuss::bindings

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 
+#include "base/text.hpp"
 #include "bindings/common.hpp"
 
 namespace schuss::bindings {
@@ -42,7 +43,7 @@ std::vector<double> parse_weights(const py::object& weights, const char* name) {
   }
   for (std::size_t i = 0; i < values.size(); ++i) {
     if (!(values[i] >= 0.0 && std::isfinite(values[i]))) {
-      throw ValueError(std::string(name) + ": got " + std::to_string(values[i]) + " at index " +
+      throw ValueError(std::string(name) + ": got " + shortest_text(values[i]) + " at index " +
                        std::to_string(i) + "; expected finite numbers, 0 or more");
     }
   }
@@ -60,13 +61,13 @@ PyLoss make_loss(const std::string& kind, const std::string& reduction, double a
   loss.spec.a = a;
   const bool positive = a > 0.0 && std::isfinite(a);
   if (loss.spec.kind == LossKind::kHuber && !positive) {
-    throw ValueError("delta: got " + std::to_string(a) + "; expected a positive number");
+    throw ValueError("delta: got " + shortest_text(a) + "; expected a positive number");
   }
   if (loss.spec.kind == LossKind::kSmoothL1 && !(positive || a == 0.0)) {
-    throw ValueError("beta: got " + std::to_string(a) + "; expected a number, 0 or more");
+    throw ValueError("beta: got " + shortest_text(a) + "; expected a number, 0 or more");
   }
   if (!(label_smoothing >= 0.0 && label_smoothing <= 1.0)) {
-    throw ValueError("label_smoothing: got " + std::to_string(label_smoothing) +
+    throw ValueError("label_smoothing: got " + shortest_text(label_smoothing) +
                      "; expected a number in [0, 1]");
   }
   loss.spec.label_smoothing = label_smoothing;
@@ -127,13 +128,13 @@ HeldTargets hold_targets(const LossSpec& spec, const InputArray& parsed, DType d
   return held;
 }
 
-/// PyTorch's rule for nn.BCELoss; a NaN passes.
+/// PyTorch's rule for nn.BCELoss.
 void check_unit_interval(const Tensor& prediction) {
   dispatch_dtype(prediction.dtype, [&]<class T>() {
     const T* p = prediction.ptr<T>();
     for (index_t i = 0; i < prediction.count(); ++i) {
-      if (p[i] < T(0) || p[i] > T(1)) {
-        throw ValueError("bce: prediction has " + std::to_string(p[i]) + " at element " +
+      if (!(p[i] >= T(0) && p[i] <= T(1))) {
+        throw ValueError("bce: prediction has " + shortest_text(p[i]) + " at element " +
                          std::to_string(i) +
                          "; expected probabilities in [0, 1] (nn.BCEWithLogitsLoss takes logits)");
       }

@@ -174,7 +174,15 @@ void register_optimizer(py::module_& m) {
            }),
            py::arg("kind"))
       .def("add_group", &add_group, py::arg("params"), py::arg("options"))
-      .def("step", &Optimizer::step, "Updates every parameter that has a gradient.")
+      .def(
+          "step",
+          [](Optimizer& self, const py::object& closure) {
+            py::object cost = closure.is_none() ? py::none() : closure();
+            self.step();
+            return cost;
+          },
+          py::arg("closure") = py::none(),
+          "Updates every parameter that has a gradient; `closure` is called first.")
       .def("zero_grad", &Optimizer::zero_grad, py::arg("set_to_none") = true)
       .def("get", &get_option, py::arg("group"), py::arg("name"))
       .def("set", &change_option, py::arg("group"), py::arg("name"), py::arg("value"))

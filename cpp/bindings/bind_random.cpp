@@ -74,8 +74,10 @@ void register_random(py::module_& m) {
       "Seed and draws so far, for `set_seed_state`.");
   m.def(
       "set_seed_state",
-      [](std::uint64_t seed, std::uint64_t draws) { state = {seed, draws}; }, py::arg("seed"),
-      py::arg("draws"));
+      [](std::uint64_t seed, std::uint64_t draws) {
+        state = {seed, draws};
+      },
+      py::arg("seed"), py::arg("draws"));
   m.def("fill_uniform", &fill_uniform, py::arg("parameter"), py::arg("low"), py::arg("high"),
         py::arg("seed"), py::arg("counter"));
   m.def("fill_normal", &fill_normal, py::arg("parameter"), py::arg("mean"), py::arg("std"),

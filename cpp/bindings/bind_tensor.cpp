@@ -28,6 +28,15 @@ bool is_number(py::handle object) {
           !PyComplex_Check(object.ptr()));
 }
 
+/// For operators that tensors do not have.
+[[noreturn]] void no_expression(const char* what) {
+  throw TypeError(
+      std::string(what) +
+      ": tensors that remember their history have + - * / on single numbers; use one of "
+      "nn's losses, or output.backward(d_output) with a gradient of your own; "
+      ".detach().numpy() gives the values");
+}
+
 /// Arithmetic is for tensors of one element; everything else says what to use instead.
 py::object arithmetic(ScalarOp op, const char* sign, py::handle left, py::handle right) {
   const auto operand = [&](py::handle object) -> std::optional<ScalarOperand> {
@@ -36,17 +45,20 @@ py::object arithmetic(ScalarOp op, const char* sign, py::handle left, py::handle
       if (tensor->count() != 1) {
         throw TypeError(std::string("operator ") + sign + ": got a tensor of shape " +
                         to_string(tensor->shape) +
-                        "; expressions work on tensors of one element (a cost); use .numpy() or "
-                        ".detach().numpy() for arrays");
+                        "; expressions work on tensors of one element (a cost). Use one of nn's "
+                        "losses, or output.backward(d_output) with a gradient of your own; "
+                        ".detach().numpy() gives the values");
       }
       return ScalarOperand{tensor, 0.0};
     }
-    if (is_number(object)) return ScalarOperand{nullptr, object.cast<double>()};
+    if (is_number(object)) {
+      return ScalarOperand{nullptr, py::float_(py::reinterpret_borrow<py::object>(object))};
+    }
     return std::nullopt;
   };
   const auto a = operand(left);
   const auto b = right ? operand(right) : ScalarOperand{};
-  if (!a || !b) return py::reinterpret_borrow<py::object>(Py_NotImplemented);
+  if (!a || !b) no_expression((std::string("operator ") + sign).c_str());
   return py::cast(scalar_op(op, *a, *b, grad_enabled()));
 }
 
@@ -166,6 +178,19 @@ ParameterPtr parameter_from_state(const py::tuple& state) {
       "indexing a tensor is not differentiable here; use .detach().numpy()[...] for its values");
 }
 
+LinearParameters make_linear_or_say_why(DType dtype, index_t n_in, index_t n_out, bool bias) {
+  try {
+    return make_linear(dtype, n_in, n_out, bias);
+  } catch (const std::bad_alloc&) {
+    py::set_error(PyExc_MemoryError,
+                  ("Linear(" + std::to_string(n_in) + ", " + std::to_string(n_out) +
+                   "): there is not enough memory for " + std::to_string(n_in) + " x " +
+                   std::to_string(n_out) + " weights; use smaller sizes")
+                      .c_str());
+    throw py::error_already_set();
+  }
+}
+
 }  // namespace
 
 void register_tensor(py::module_& m) {
@@ -239,6 +264,17 @@ void register_tensor(py::module_& m) {
   tensor.def("__neg__", [](const py::object& self) {
     return arithmetic(ScalarOp::kNeg, "-", self, py::handle());
   });
+  for (const char* name :
+       {"__pow__", "__rpow__", "__matmul__", "__rmatmul__", "__mod__", "__floordiv__"}) {
+    tensor.def(name, [name](const Tensor&, const py::object&) { no_expression(name); });
+  }
+  tensor.def("__abs__", [](const Tensor&) { no_expression("abs()"); });
+  tensor.def("__getattr__", [](const Tensor&, const std::string& name) -> py::object {
+    throw py::attribute_error(
+        "Tensor has no attribute '" + name +
+        "'. Tensors that remember their history have + - * / on single numbers, .backward, .item, "
+        ".argmax, .tolist and .detach; .detach().numpy() gives the values");
+  });
   const auto comparison = [&](const char* name, int op) {
     tensor.def(name, [op](const TensorPtr& self, const py::object& other) {
       return compare(self, other, op);
@@ -280,7 +316,7 @@ void register_tensor(py::module_& m) {
       "make_linear",
       [](index_t in_features, index_t out_features, bool bias, const py::object& dtype) {
         const LinearParameters made =
-            make_linear(parse_dtype(dtype), in_features, out_features, bias);
+            make_linear_or_say_why(parse_dtype(dtype), in_features, out_features, bias);
         return py::make_tuple(made.weight, made.bias);
       },
       py::arg("in_features"), py::arg("out_features"), py::arg("bias"), py::arg("dtype"),

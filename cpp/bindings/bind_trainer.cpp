@@ -6,6 +6,7 @@
 #include <chrono>
 
 #include "base/permutation.hpp"
+#include "base/text.hpp"
 #include "bindings/common.hpp"
 #include "train/evaluate.hpp"
 #include "train/trainer.hpp"
@@ -39,6 +40,10 @@ struct DataSet {
 
 [[noreturn]] void raise_bad_element(const BadElement& bad, bool feature, const DataSet& data,
                                     DType dtype) {
+  if (!feature && takes_labels(data.loss.kind)) {
+    throw ValueError("y[" + std::to_string(bad.row) + "] is " + shortest_text(bad.value) +
+                     ", out of range: the array was changed while it was in use");
+  }
   throw ValueError(
       overflow_message(bad, feature ? data.x : data.y, feature ? "X" : "y", dtype_name(dtype)));
 }
@@ -85,6 +90,7 @@ class PyTrainer {
       const py::gil_scoped_release release;
       status = trainer_->run(epochs, seconds, [] { return !signal_pending(); });
     }
+    if (PyErr_Occurred() != nullptr) throw py::error_already_set();
     pending_seconds_ +=
         std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     const index_t done = trainer_->epochs_done() - before;

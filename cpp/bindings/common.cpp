@@ -3,7 +3,11 @@
 
 #include <pybind11/numpy.h>
 
+#include <unistd.h>
+
 #include <cstring>
+
+#include "base/fp_environment.hpp"
 
 namespace schuss::bindings {
 
@@ -97,6 +101,7 @@ void assign_values(Parameter& parameter, py::handle values, const char* name) {
 }
 
 HeldRows convert_rows(const InputArray& array, const char* name, DType dtype) {
+  const FpEnvironment environment;
   HeldRows held;
   held.rows = array.view.rows;
   held.cols = array.view.cols;
@@ -147,7 +152,23 @@ thread_local bool grad_mode = true;
 bool grad_enabled() { return grad_mode; }
 void set_grad_enabled(bool enabled) { grad_mode = enabled; }
 
+namespace {
+
+/// A thread that Python would end where it stands, in the middle of our frames, waits instead for
+/// the process to go away (as Python 3.14 has it do).
+void wait_out_finalization() {
+#if PY_VERSION_HEX >= 0x030D0000
+  const bool ending = Py_IsFinalizing() != 0;
+#else
+  const bool ending = _Py_IsFinalizing() != 0;
+#endif
+  while (ending) pause();
+}
+
+}  // namespace
+
 bool signal_pending() {
+  wait_out_finalization();
   const py::gil_scoped_acquire gil;
   return PyErr_CheckSignals() != 0;
 }

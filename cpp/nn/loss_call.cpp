@@ -53,6 +53,7 @@ class LossNode final : public Node {
  public:
   LossNode(LossInputs<T> in, double divisor) : in_(std::move(in)), divisor_(divisor) {
     inputs = {in_.prediction};
+    version_ = in_.prediction->storage->version;
     d_inputs.resize(1);
   }
 
@@ -61,6 +62,11 @@ class LossNode final : public Node {
       throw StateError(
           "backward: this cost's graph was freed by an earlier backward; pass retain_graph=True to "
           "the first call, or compute the cost again");
+    }
+    if (version_ != in_.prediction->storage->version) {
+      throw StateError(
+          "backward: the prediction was changed after this cost was computed; compute the cost "
+          "again before backward");
     }
   }
 
@@ -90,6 +96,7 @@ class LossNode final : public Node {
  private:
   LossInputs<T> in_;
   double divisor_;
+  std::uint64_t version_ = 0;
   bool freed_ = false;
 };
 

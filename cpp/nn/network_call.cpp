@@ -20,6 +20,7 @@ class NetworkNode final : public Node {
         version_(callable_->network().version()) {
     const bool d_x_wanted = x_.tensor != nullptr && x_.tensor->requires_grad;
     inputs = {d_x_wanted ? x_.tensor : nullptr};
+    if (x_.tensor != nullptr) x_version_ = x_.tensor->storage->version;
     d_inputs.resize(1);
   }
 
@@ -30,6 +31,11 @@ class NetworkNode final : public Node {
       throw StateError(
           "backward: this output's graph was freed by an earlier backward; pass retain_graph=True "
           "to the first call, or call the model again");
+    }
+    if (x_.tensor != nullptr && x_version_ != x_.tensor->storage->version) {
+      throw StateError(
+          "backward: the input was changed after this output was computed; call the model again "
+          "before backward");
     }
     if (version_ != callable_->network().version()) {
       throw StateError(
@@ -103,6 +109,7 @@ class NetworkNode final : public Node {
   std::shared_ptr<Workspace<T>> workspace_;
   HeldRows x_;
   std::uint64_t version_;
+  std::uint64_t x_version_ = 0;
 };
 
 template <class T>
@@ -120,7 +127,9 @@ std::shared_ptr<Workspace<T>> CallableNetwork::borrow(index_t rows, index_t n_in
 }
 
 void CallableNetwork::give_back(index_t rows, index_t n_in, std::shared_ptr<void> workspace) {
-  constexpr std::size_t kMostIdle = 2;  // whole batches, and the last short one
+  constexpr std::size_t kMostIdle = 2;            // whole batches, and the last short one
+  constexpr index_t kMostRows = 16 * kChunkRows;  // larger ones are rare, and their memory is not
+  if (rows > kMostRows) return;
   const std::lock_guard lock(mutex_);
   if (idle_.size() >= kMostIdle) idle_.erase(idle_.begin());
   idle_.push_back({rows, n_in, std::move(workspace)});

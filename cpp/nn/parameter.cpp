@@ -37,6 +37,8 @@ TensorPtr make_like(const Parameter& parameter) {
   return tensor;
 }
 
+TensorPtr Parameter::make_grad() const { return make_like(*this); }
+
 ParameterPtr make_parameter(DType dtype, const Dims& shape) {
   const index_t n = shape.count();
   auto storage = std::make_shared<Storage>();

@@ -22,6 +22,8 @@ struct Layout {
 struct Parameter : Tensor {
   Layout layout;
 
+  TensorPtr make_grad() const override;
+
   /// The gradient's elements in `layout` order, or null when .grad is None.
   template <class T>
   T* grad_data() const {

@@ -9,6 +9,7 @@
 
 #include "base/fp_environment.hpp"
 #include "base/scalar_math.hpp"
+#include "base/text.hpp"
 #include "kernels/dispatch.hpp"
 
 namespace schuss {
@@ -16,8 +17,7 @@ namespace {
 
 void require_number(bool good, const char* name, double value, const char* expected) {
   if (good) return;
-  std::string text = std::to_string(value);
-  throw ValueError(std::string(name) + ": got " + text + "; expected " + expected);
+  throw ValueError(std::string(name) + ": got " + shortest_text(value) + "; expected " + expected);
 }
 
 void require_at_least_zero(const char* name, double value) {

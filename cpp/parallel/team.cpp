@@ -20,16 +20,19 @@
 namespace schuss {
 namespace {
 
-/// About 20 microseconds of looking: longer than a barrier inside a step, shorter than a time slice.
-constexpr int kSpins = 4000;
+/// Some 10 to 20 microseconds of looking: longer than threads of equal work are apart, much shorter than
+/// a time slice.
+constexpr int kSpins = 800;
 
 /// Threads that sleep until a region is posted.
 class Team {
  public:
-  explicit Team(int workers) : workers_(workers) {
-    for (int w = 0; w < workers; ++w) {
-      threads_.emplace_back([this, w] { serve(w + 1); });
-    }
+  explicit Team(int workers) : workers_(workers) {}
+
+  /// Starts the threads; they never end. Throws std::system_error when one cannot be started; those
+  /// that were sleep on, so the team must not be destroyed then.
+  void start() {
+    for (int w = 0; w < workers_; ++w) std::thread([this, w] { serve(w + 1); }).detach();
   }
 
   int workers() const { return workers_; }
@@ -74,7 +77,6 @@ class Team {
   }
 
   int workers_;
-  std::vector<std::thread> threads_;
   const std::function<void(const Region&)>* body_ = nullptr;
   Barrier* barrier_ = nullptr;
   std::vector<std::exception_ptr> errors_;
@@ -114,7 +116,9 @@ Team* borrow(int workers) {
       return team;
     }
   }
-  return std::make_unique<Team>(workers).release();  // the pool keeps it from now on
+  Team* team = std::make_unique<Team>(workers).release();  // never destroyed: its threads use it
+  team->start();
+  return team;
 }
 
 void give_back(Team* team) {
@@ -140,7 +144,14 @@ int quota_cores() {
   return std::max(1, static_cast<int>(std::strtod(quota.c_str(), nullptr) / period + 0.5));
 }
 
-int chosen_threads = 0;  // by set_num_threads; 0: not chosen
+void check_threads(int n) {
+  if (n >= 1 && n <= kMostThreads) return;
+  throw ValueError("num_threads: got " + std::to_string(n) + "; expected 1 to " +
+                   std::to_string(kMostThreads));
+}
+
+int chosen_threads = 0;                   // by set_num_threads; 0: not chosen
+thread_local int overriding_threads = 0;  // by override_num_threads in this thread; 0: not
 
 int default_threads() {
   static const int n = [] {
@@ -166,13 +177,20 @@ int usable_cores() {
   return cores;
 }
 
-int num_threads() { return chosen_threads > 0 ? chosen_threads : default_threads(); }
+int num_threads() {
+  if (overriding_threads > 0) return overriding_threads;
+  return chosen_threads > 0 ? chosen_threads : default_threads();
+}
+
+int override_num_threads(int n) {
+  if (n != 0) check_threads(n);
+  const int before = overriding_threads;
+  overriding_threads = n;
+  return before;
+}
 
 void set_num_threads(int n) {
-  if (n < 1 || n > kMostThreads) {
-    throw ValueError("num_threads: got " + std::to_string(n) + "; expected 1 to " +
-                     std::to_string(kMostThreads));
-  }
+  check_threads(n);
   chosen_threads = n;
 }
 

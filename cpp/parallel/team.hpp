@@ -14,6 +14,8 @@ int num_threads();
 /// Throws ValueError unless 1 <= n <= kMostThreads.
 void set_num_threads(int n);
 inline constexpr int kMostThreads = 256;
+/// The same for calls from this thread alone; 0 ends it. Returns what was there before.
+int override_num_threads(int n);
 
 /// Processors this process may run on, at least 1.
 int usable_cores();

@@ -10,9 +10,10 @@
 namespace schuss {
 namespace {
 
-/// Multiply-adds (or bytes of input) that make a thread worth waking: about ten times the two or three
-/// meetings of a step.
-constexpr double kWorkPerThread = 3e5;
+/// Multiply-adds (or bytes of input) that make a thread worth having in a step: some 30 microseconds,
+/// many times the three or four meetings of a step. With other programs running a meeting may wait
+/// for a time slice, so small steps stay on one thread.
+constexpr double kWorkPerThread = 1.2e6;
 
 /// Gradients up to this many elements are cheap to hold and add for each chunk of a window.
 constexpr index_t kSmallGradient = 16 * 1024;
@@ -39,11 +40,12 @@ constexpr index_t kRowsGrain = 12;
 }  // namespace
 
 template <class T>
-BatchStep<T>::Lane::Lane(const Network& network, const ArrayView& x_view, const ArrayView& target,
-                         bool labels, index_t chunk_rows, bool shuffle)
+BatchStep<T>::Lane::Lane(const Network& network, const LossSpec& loss, const ArrayView& x_view,
+                         const ArrayView& target, index_t chunk_rows, bool shuffle)
     : workspace(network, x_view.cols, chunk_rows, Mode::kTraining),
       features(x_view, chunk_rows, !shuffle),
-      targets(target, labels, chunk_rows, !shuffle),
+      targets(target, takes_labels(loss.kind) ? network.n_out(x_view.cols) : 0, loss.ignore_index,
+              chunk_rows, !shuffle),
       numbers(shuffle ? chunk_rows : 0),
       row_loss(chunk_rows) {}
 
@@ -66,8 +68,7 @@ BatchStep<T>::BatchStep(const Network& network, const LossSpec& loss, Optimizer&
   optimizer_.reserve_state();
   const int n_lanes = by_chunks_ ? threads_ : 1;
   for (int i = 0; i < n_lanes; ++i) {
-    lanes_.push_back(
-        std::make_unique<Lane>(network, x, target, takes_labels(loss.kind), chunk_rows_, shuffle));
+    lanes_.push_back(std::make_unique<Lane>(network, loss, x, target, chunk_rows_, shuffle));
   }
   verdicts_.resize(static_cast<std::size_t>(threads_));
   if (by_chunks_) {
@@ -110,9 +111,9 @@ RowSet BatchStep<T>::rows_at(Lane& lane, index_t position, index_t count, index_
   return {numbers, 0, count, at};
 }
 
-/// What the batch's sum of losses is divided by; false when every label is ignored.
+/// What the batch's sum of losses is divided by; kAllIgnored when every label is ignored.
 template <class T>
-bool BatchStep<T>::find_divisor(index_t first, index_t count) {
+StepResult BatchStep<T>::find_divisor(index_t first, index_t count) {
   double label_weights = 0.0;
   if (loss_.by_labels()) {
     index_t counted = 0;
@@ -122,14 +123,16 @@ bool BatchStep<T>::find_divisor(index_t first, index_t count) {
       const index_t n = std::min(kChunkRows, count - at);
       double sum = 0.0;
       const RowSet rows = rows_at(lane, first + at, n, 0);
-      loss_.add_label_weights(lane.targets.take_labels(rows), n, &sum, &counted);
+      const std::int64_t* labels = lane.targets.take_labels(rows, &bad_);
+      if (labels == nullptr) return StepResult::kBadTarget;
+      loss_.add_label_weights(labels, n, &sum, &counted);
       tree.add(sum);
     }
-    if (counted == 0) return false;
+    if (counted == 0) return StepResult::kAllIgnored;
     label_weights = tree.result();
   }
   divisor_ = loss_.divisor(count, label_weights);
-  return true;
+  return StepResult::kDone;
 }
 
 /// Forward, loss and backward of `count` rows from `position`, which are rows `at`.. of the lane's
@@ -226,7 +229,7 @@ void BatchStep<T>::update_part(Part part) {
 template <class T>
 StepResult BatchStep<T>::run(const Region& region, index_t first, index_t count, Stopwatch& watch) {
   if (region.thread == 0) {
-    shared_result_ = find_divisor(first, count) ? StepResult::kDone : StepResult::kAllIgnored;
+    shared_result_ = find_divisor(first, count);
     stop_wanted_ = false;
   }
   const bool own = by_chunks_;  // a workspace for each thread

@@ -59,7 +59,7 @@ class BatchStep {
  private:
   /// What one thread works in; by tiles all threads share the first.
   struct Lane {
-    Lane(const Network& network, const ArrayView& x, const ArrayView& target, bool labels,
+    Lane(const Network& network, const LossSpec& loss, const ArrayView& x, const ArrayView& target,
          index_t chunk_rows, bool shuffle);
     Workspace<T> workspace;
     Feed<T> features;
@@ -84,7 +84,7 @@ class BatchStep {
 
   void choose_threads();
   RowSet rows_at(Lane& lane, index_t position, index_t count, index_t at);
-  bool find_divisor(index_t first, index_t count);
+  StepResult find_divisor(index_t first, index_t count);
   StepResult pass(Lane& lane, index_t position, index_t count, index_t at, BadElement* bad);
   StepResult worst_verdict() const;
   StepResult run_tiles(const Region& region, index_t first, index_t count, Stopwatch& watch);

@@ -39,9 +39,11 @@ RunStatus for_each_chunk(const Network& network, const ArrayView& x, BadElement*
 template <class T>
 Evaluation evaluate_as(const Network& network, const LossSpec& spec, const ArrayView& x,
                        const ArrayView& target, const Poll& poll) {
+  const FpEnvironment environment;
   const index_t chunk_rows = std::min(x.rows, kChunkRows);
   const BoundLoss<T> loss(spec, network.n_out(x.cols));
-  TargetFeed<T> targets(target, loss.by_labels(), chunk_rows, true);
+  TargetFeed<T> targets(target, loss.by_labels() ? network.n_out(x.cols) : 0, spec.ignore_index,
+                        chunk_rows, true);
   AlignedBuffer<T> row_loss(chunk_rows);
   Evaluation result;
   SumTree losses;

@@ -55,16 +55,21 @@ class Feed {
 template <class T>
 class TargetFeed {
  public:
-  TargetFeed(const ArrayView& view, bool labels, index_t chunk_rows, bool in_order)
-      : numbers_(view, labels ? 0 : chunk_rows, in_order), labels_(labels ? chunk_rows : 0) {}
+  /// `n_classes` and `ignore_index`: what labels may be; n_classes = 0 for targets that are numbers.
+  TargetFeed(const ArrayView& view, index_t n_classes, std::int64_t ignore_index,
+             index_t chunk_rows, bool in_order)
+      : numbers_(view, n_classes > 0 ? 0 : chunk_rows, in_order),
+        labels_(n_classes > 0 ? chunk_rows : 0),
+        n_classes_(n_classes),
+        ignore_index_(ignore_index) {}
 
   bool by_labels() const { return !labels_.empty(); }
-  /// Sets the block's target to the chunk's row 0. False: an element overflows T.
+  /// Sets the block's target to the chunk's row 0. False: an element overflows T, or a label is out
+  /// of range.
   [[nodiscard]] bool take(const RowSet& rows, LossBlock<T>* block, BadElement* bad) {
     if (by_labels()) {
-      take_labels(rows);
       block->labels = labels_.data();
-      return true;
+      return take_labels(rows, bad) != nullptr;
     }
     Block<const T> target;
     const bool good = numbers_.take(rows, &target, bad);
@@ -72,16 +77,25 @@ class TargetFeed {
     block->ld_target = target.ld;
     return good;
   }
-  /// The piece's labels.
-  const std::int64_t* take_labels(const RowSet& rows) {
+  /// The piece's labels. They were in range when the call began; the array may have changed since,
+  /// and kernels index by them: null when one is out of range.
+  const std::int64_t* take_labels(const RowSet& rows, BadElement* bad) {
     std::int64_t* to = labels_.data() + rows.at;
     gather_labels(numbers_.view(), rows.numbers, rows.first, rows.count, to);
+    for (index_t r = 0; r < rows.count; ++r) {
+      if ((to[r] >= 0 && to[r] < n_classes_) || to[r] == ignore_index_) continue;
+      *bad = {rows.numbers != nullptr ? rows.numbers[r] : rows.first + r, 0,
+              static_cast<double>(to[r])};
+      return nullptr;
+    }
     return to;
   }
 
  private:
   Feed<T> numbers_;
   AlignedBuffer<std::int64_t> labels_;
+  index_t n_classes_;
+  std::int64_t ignore_index_;
 };
 
 }  // namespace schuss

@@ -11,7 +11,7 @@
 
 namespace schuss {
 
-/// Holds copies for some slots of an optimizer; `take` allocates nothing.
+/// Holds copies for some slots of an optimizer.
 class Snapshot {
  public:
   Snapshot() = default;
@@ -64,7 +64,9 @@ class Snapshot {
   static std::size_t size_of(const AlignedBuffer<std::byte>& buffer) {
     return static_cast<std::size_t>(buffer.size());
   }
+  /// Allocates only when a buffer has come or gone since the last copy.
   static void copy_buffer(const AlignedBuffer<std::byte>& from, AlignedBuffer<std::byte>* to) {
+    if (to->size() != from.size()) *to = AlignedBuffer<std::byte>(from.size());
     if (!to->empty()) std::memcpy(to->data(), from.data(), size_of(*to));
   }
   static void copy_state(const ParameterState& from, ParameterState* to) {

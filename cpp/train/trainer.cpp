@@ -44,7 +44,9 @@ class TrainerOf final : public Trainer {
   BatchStep<T> step_of_;
   Snapshot snapshot_;
   Stopwatch watch_;
-  bool epoch_open_ = false;  // start_epoch has run for the epoch under way
+  bool epoch_open_ = false;      // start_epoch has run for the epoch under way
+  bool has_snapshot_ = false;    // of the epoch under way (or, after a bad one, the last good one)
+  bool finite_at_start_ = true;  // a parameter that the user set to -inf is no failure
   double epoch_sum_ = 0.0;
   index_t epoch_rows_ = 0;
 };
@@ -73,8 +75,9 @@ void TrainerOf<T>::start_epoch() {
   epoch_open_ = true;
   epoch_sum_ = 0.0;
   epoch_rows_ = 0;
-  // Every row is seen in the first epoch, so an input that turns out bad can be taken back whole.
-  if (options_.restore || epochs_done() == 0) snapshot_.take(optimizer_);
+  // Nearly all rows are seen in the first epoch: an input that turns out bad is taken back whole.
+  has_snapshot_ = options_.restore || epochs_done() == 0;
+  if (has_snapshot_) snapshot_.take(optimizer_);
   if (options_.shuffle) {
     step_of_.set_order(
         Permutation(static_cast<std::uint64_t>(n_rows_), options_.seed,
@@ -95,7 +98,7 @@ RunStatus TrainerOf<T>::fail(StepResult result) {
   failure_ = {static_cast<std::uint64_t>(epochs_done()), step_, -1, step_of_.bad()};
   if (result == StepResult::kStopped) return RunStatus::kStopped;
   if (result != StepResult::kNonFinite) {
-    rewind();
+    if (has_snapshot_) rewind();
     if (result == StepResult::kBadFeature) return RunStatus::kBadFeature;
     return result == StepResult::kBadTarget ? RunStatus::kBadTarget : RunStatus::kAllIgnored;
   }
@@ -127,7 +130,7 @@ index_t TrainerOf<T>::first_bad_parameter() const {
 template <class T>
 RunStatus TrainerOf<T>::check_last_update() {
   const index_t bad = first_bad_parameter();
-  if (bad < 0) return RunStatus::kDone;
+  if (bad < 0 || !finite_at_start_) return RunStatus::kDone;
   failure_ = {static_cast<std::uint64_t>(epochs_done() - 1), steps_per_epoch_ - 1, bad, {}};
   if (options_.restore) snapshot_.restore(optimizer_);
   return RunStatus::kNonFinite;
@@ -162,14 +165,12 @@ bool TrainerOf<T>::keep_books(StepResult result, index_t count, index_t until_ep
   }
   epoch_sum_ += step_of_.loss() * static_cast<double>(count);
   epoch_rows_ += count;
-  if (++step_ == steps_per_epoch_) {
-    finish_epoch();
-    if (epochs_done() == until_epoch) return false;
-  }
+  if (++step_ == steps_per_epoch_) finish_epoch();
   if (step_of_.stop_wanted()) {
     *status = RunStatus::kStopped;
     return false;
   }
+  if (epochs_done() == until_epoch) return false;
   if (watch_.time_is_up()) {
     *status = RunStatus::kTime;
     return false;
@@ -189,7 +190,8 @@ bool TrainerOf<T>::is_line() const {
   const std::size_t n_parameters = stage.bias == nullptr ? 1 : 2;
   if (stage.activation != Activation::kIdentity || step_of_.slots().size() != n_parameters ||
       step_of_.bound_loss().spec().kind != LossKind::kMSE || options_.shuffle ||
-      n_rows_ > kChunkRows || steps_per_epoch_ != 1 || optimizer_.method() != Method::kSGD) {
+      n_rows_ > kChunkRows || steps_per_epoch_ != 1 || batch_ != n_rows_ ||
+      optimizer_.method() != Method::kSGD) {
     return false;
   }
   for (const std::size_t slot : step_of_.slots()) {
@@ -252,6 +254,8 @@ RunStatus TrainerOf<T>::run(index_t until_epoch, double seconds, const Poll& pol
   const BusyGuard guard(optimizer_.busy(), "the optimizer");
   const VersionBump bump(*network_);
   const FpEnvironment environment;
+  finite_at_start_ = first_bad_parameter() < 0;
+  optimizer_.reserve_state();  // options may have changed since the last run
   watch_.start(seconds, poll);
   return is_line() ? run_line(until_epoch) : run_steps(until_epoch);
 }
@@ -261,6 +265,7 @@ RunStatus TrainerOf<T>::run(index_t until_epoch, double seconds, const Poll& pol
 std::unique_ptr<Trainer> make_trainer(std::shared_ptr<const Network> network, const LossSpec& loss,
                                       Optimizer& optimizer, const ArrayView& x,
                                       const ArrayView& target, const TrainOptions& options) {
+  const FpEnvironment environment;
   const DType dtype = network->dtype();
   return dispatch_dtype(dtype, [&]<class T>() -> std::unique_ptr<Trainer> {
     return std::make_unique<TrainerOf<T>>(std::move(network), loss, optimizer, x, target, options);

@@ -27,8 +27,10 @@ R = TypeVar("R")
 
 
 def type_name(value: object) -> str:
-    """Name of the type, for messages."""
-    return type(value).__name__
+    """Name of the type, for messages; with its module where it is another library's."""
+    kind = type(value)
+    own = kind.__module__ == "builtins" or kind.__module__.partition(".")[0] == "schuss"
+    return kind.__qualname__ if own else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def known_options(function: Callable[P, R]) -> Callable[P, R]:

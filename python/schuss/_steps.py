@@ -15,6 +15,7 @@ import numpy as np
 
 from schuss.data import Batches, as_rows
 from schuss.errors import NonFiniteError
+from schuss.evaluation import python_loss
 from schuss.nn.loss import Loss
 from schuss.nn.module import to_array
 
@@ -132,10 +133,13 @@ class StepLoop:
             self._check(value)
             cost.backward()
         else:
-            result, d_output = self._criterion(output.numpy(), y)
-            value = float(result)
+            value, d_output = python_loss(self._criterion, output.numpy(), y)
             self._check(value)
-            output.backward(np.asarray(d_output))
+            if not np.isfinite(d_output).all():
+                self._check_parameters(
+                    self.epochs_done, self.steps_done, "the gradient of the loss is not finite"
+                )
+            output.backward(d_output)
         self._optimizer._native.step()
         self._model.zero_grad()
         self._sum += value * len(x)

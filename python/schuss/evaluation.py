@@ -109,6 +109,7 @@ def evaluate(
     '0.667'
     """
     check_model(model)
+    check_criterion(criterion)
     named = named_metrics(metrics)
     with thread_count(num_threads):
         network = network_of(model, X)
@@ -118,7 +119,7 @@ def evaluate(
             found["loss"] = _schuss.evaluate(network, criterion._loss, X, y)
         else:
             prediction = predict(model, X)
-            result = criterion(prediction, as_array(y))
+            result = criterion(prediction, like_prediction(as_array(y), prediction))
             found["loss"] = float(result[0] if isinstance(result, tuple) else result)
         for name, metric in named:
             if metric is None and network is not None:
@@ -141,6 +142,51 @@ def check_model(model: Any) -> None:
     """Raise unless it is a module."""
     if not isinstance(model, Module):
         raise TypeError(f"model: got {type_name(model)}; expected a schuss.nn.Module")
+
+
+def check_criterion(criterion: Any) -> None:
+    """Raise unless it is a loss, or a function that can be one."""
+    if isinstance(criterion, type):
+        raise TypeError(f"criterion: got a class; expected an instance: {criterion.__name__}()")
+    if not isinstance(criterion, Loss) and not callable(criterion):
+        raise TypeError(f"criterion: got {type_name(criterion)}; expected a loss or a callable")
+    if type(criterion).__module__.partition(".")[0] == "torch":
+        raise TypeError(
+            f"criterion: got {type_name(criterion)}; expected one of schuss.nn, or a function "
+            "(prediction, target) -> (value, d_prediction) on arrays"
+        )
+
+
+@contextlib.contextmanager
+def naming(argument: str) -> Iterator[None]:
+    """Say which argument an error inside is about."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{argument}: {error}") from None
+
+
+def like_prediction(target: Array, prediction: Array) -> Array:
+    """Targets (n,) of a one-output model as (n, 1): nothing broadcasts in a loss of one's own."""
+    one_output = prediction.shape == (len(target), 1) and target.ndim == 1
+    return target.reshape(-1, 1) if one_output and target.dtype.kind == "f" else target
+
+
+def python_loss(criterion: PythonLoss, prediction: Array, target: Array) -> tuple[float, Array]:
+    """What a loss written in Python returns, checked."""
+    result: Any = criterion(prediction, like_prediction(target, prediction))
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise TypeError(
+            f"criterion: returned {type_name(result)}; expected (value, d_prediction), the loss "
+            "and its gradient with respect to the prediction"
+        )
+    d_prediction = np.asarray(result[1])
+    if d_prediction.shape != prediction.shape:
+        raise ValueError(
+            f"criterion: returned a gradient of shape {d_prediction.shape}; expected "
+            f"{prediction.shape}, the shape of the prediction"
+        )
+    return float(result[0]), d_prediction
 
 
 def named_metrics(
@@ -166,17 +212,16 @@ def named_metrics(
 
 @contextlib.contextmanager
 def thread_count(num_threads: int | None) -> Iterator[None]:
-    """Use so many threads inside the block; None: as many as before."""
+    """Use so many threads for this thread's calls inside the block; None: as many as before."""
     if num_threads is None:
         yield
         return
     count = as_count(num_threads, "num_threads")
-    before = _schuss.threads()
-    _schuss.set_threads(count)
+    before = _schuss.override_threads(count)
     try:
         yield
     finally:
-        _schuss.set_threads(before)
+        _schuss.override_threads(before)
 
 
 @contextlib.contextmanager

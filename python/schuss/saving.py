@@ -88,7 +88,7 @@ def save(
     >>> bool((copy[0].weight.numpy() == model[0].weight.numpy()).all())
     True
     """
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save as serialize
 
     if not isinstance(model, Module):
         raise TypeError(f"model: got {type_name(model)}; expected a schuss.nn.Module")
@@ -112,7 +112,7 @@ def save(
     target = Path(path)
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
-        save_file(tensors, partial, metadata={_KEY: json.dumps(header)})
+        partial.write_bytes(serialize(tensors, metadata={_KEY: json.dumps(header)}))
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)

@@ -16,7 +16,15 @@ from schuss._random import seed_from
 from schuss._steps import ADVICE, StepLoop
 from schuss.data import as_array
 from schuss.errors import NonFiniteError
-from schuss.evaluation import check_model, evaluate, named_metrics, thread_count, training_mode
+from schuss.evaluation import (
+    check_criterion,
+    check_model,
+    evaluate,
+    named_metrics,
+    naming,
+    thread_count,
+    training_mode,
+)
 from schuss.history import History
 from schuss.nn.loss import Loss
 from schuss.nn.native import network_of
@@ -122,8 +130,7 @@ def fit(
     '2.000 1.000'
     """
     check_model(model)
-    if not isinstance(criterion, Loss) and not callable(criterion):
-        raise TypeError(f"criterion: got {type_name(criterion)}; expected a loss or a callable")
+    check_criterion(criterion)
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"optimizer: got {type_name(optimizer)}; expected one of schuss.optim")
     if callback is not None and not callable(callback):
@@ -145,7 +152,8 @@ def fit(
         with _unchanged_on_error(optimizer):
             run = _Run(model, criterion, optimizer, X, y, options, chosen_seed)
             if validation is not None:
-                evaluate(model, criterion, *validation)  # errors come first
+                with naming("validation_data"):
+                    evaluate(model, criterion, *validation)  # errors come first
         with training_mode(model), enable_grad(), _bar(show, n_epochs) as advance:
             each_epoch = bool(validation or measured or callback)
             slice_seconds = _REDRAW_SECONDS if show else _FOREVER

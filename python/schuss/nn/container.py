@@ -153,4 +153,5 @@ class Sequential(NativeModule):
 def _checked(module: Any) -> Module:
     if isinstance(module, Module):
         return module
-    raise TypeError(f"Sequential: got {type_name(module)}; expected a module")
+    unpack = " (write nn.Sequential(*layers))" if isinstance(module, (list, tuple)) else ""
+    raise TypeError(f"Sequential: got {type_name(module)}; expected a module{unpack}")

@@ -44,7 +44,9 @@ class NativeModule(Module):
     _plan_version: int
     _plan_key: Any
 
-    def __init__(self) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if args or kwargs:
+            raise TypeError(f"{type(self).__name__}: takes no arguments")
         super().__init__()
         self.__dict__.update(_plan=None, _plan_version=-1, _plan_key=None)
 

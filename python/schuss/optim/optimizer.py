@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from schuss import _schuss
@@ -128,17 +128,22 @@ class Optimizer:
             if getattr(type(self), name) is getattr(Optimizer, name):
                 self.__dict__[name] = getattr(native, name)
 
-    def step(self) -> None:
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that requires a gradient and has one.
 
         Others stay as they are: no decay, no momentum.
+
+        Parameters
+        ----------
+        closure : callable, optional
+            Called first, to compute the cost and its gradients; the step returns its result.
 
         Raises
         ------
         RuntimeError
             Another thread is using the optimizer.
         """
-        self._native.step()
+        return self._native.step(closure)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drop the gradients, or with ``set_to_none=False`` fill them with zeros."""
@@ -205,9 +210,20 @@ class Optimizer:
         RuntimeError
             Another thread is using the optimizer.
         """
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(
+                f"state_dict: got {type_name(state_dict)}; expected what state_dict() gave"
+            )
         if not {"state", "param_groups"} <= set(state_dict):
             raise ValueError("state_dict: expected what another optimizer's state_dict() gave")
         groups = state_dict["param_groups"]
+        for group in groups:
+            missing = ", ".join(name for name in self._names if name not in group)
+            if missing:
+                raise ValueError(
+                    f"state_dict: a group has no {missing}; expected the state of another "
+                    f"{type(self).__name__}"
+                )
         sizes = [len(group["params"]) for group in groups]
         own_sizes = [len(group["params"]) for group in self.param_groups]
         if sizes != own_sizes:
