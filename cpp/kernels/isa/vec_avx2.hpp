@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /// The AVX2+FMA vocabulary: 8 float or 4 double lanes in a register.
 ///
-/// Included by exactly one translation unit, inside no namespace. Everything has internal linkage
-/// (DESIGN 4.8): no symbol of this header may leave its object file.
+/// Included by exactly one translation unit, inside no namespace. Everything has internal linkage:
+/// no symbol of this header may leave its object file.
 #pragma once
 
 #include <immintrin.h>
