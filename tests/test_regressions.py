@@ -101,6 +101,7 @@ def test_backward_after_a_leaf_input_changed_is_an_error() -> None:
         output.backward(np.ones((3, 1)))
 
 
+@pytest.mark.no_sanitizer  # the sanitizer ends the process where operator new would throw
 def test_result_that_no_memory_holds_is_a_memory_error() -> None:
     rows = np.broadcast_to(np.float32(0), (2**50, 1))
     with pytest.raises(MemoryError):
