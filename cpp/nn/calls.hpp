@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 #include "autograd/tensor.hpp"
@@ -55,11 +56,16 @@ class CallableNetwork : public std::enable_shared_from_this<CallableNetwork> {
   template <class T>
   std::shared_ptr<Workspace<T>> borrow(index_t rows, index_t n_in);
   void give_back(index_t rows, index_t n_in, std::shared_ptr<void> workspace);
+  /// Places for the gradients of the parameters that require one; made anew when those are others.
+  /// Under the busy flag.
+  const GradientMap& gradient_map();
 
   std::shared_ptr<const Network> network_;
   std::mutex mutex_;  // guards idle_: a graph may be freed by another thread
   std::vector<Idle> idle_;
   BusyFlag busy_;
+  std::vector<bool> mapped_;  // which parameters `map_` is for
+  std::optional<GradientMap> map_;
 };
 
 /// Targets of a loss call, kept alive.

@@ -57,7 +57,7 @@ class NetworkNode final : public Node {
                   static_cast<std::size_t>(width) * sizeof(T));
     }
 
-    const GradientMap map(network, [](const Parameter& p) { return p.requires_grad; });
+    const GradientMap& map = callable_->gradient_map();
     TensorPtr d_input;
     Block<T> d_x;
     if (inputs[0] != nullptr) {
@@ -133,6 +133,20 @@ void CallableNetwork::give_back(index_t rows, index_t n_in, std::shared_ptr<void
   const std::lock_guard lock(mutex_);
   if (idle_.size() >= kMostIdle) idle_.erase(idle_.begin());
   idle_.push_back({rows, n_in, std::move(workspace)});
+}
+
+const GradientMap& CallableNetwork::gradient_map() {
+  const auto& parameters = network_->parameters();
+  bool same = map_.has_value();
+  for (std::size_t i = 0; same && i < parameters.size(); ++i) {
+    same = parameters[i]->requires_grad == mapped_[i];
+  }
+  if (!same) {
+    mapped_.clear();
+    for (const ParameterPtr& p : parameters) mapped_.push_back(p->requires_grad);
+    map_.emplace(*network_, [](const Parameter& p) { return p.requires_grad; });
+  }
+  return *map_;
 }
 
 template <class T>
