@@ -2,7 +2,7 @@
 /// What the hardware can do, measured by the smallest loops that do it: the bounds that
 /// bench/compare.py prints beside every time. No training code runs here.
 ///
-/// The multiply-add and chain probes are assembly on x86-64 and aarch64, so that no compiler option
+/// The chain probe, as the multiply-add loops, is assembly on x86-64, so that no compiler option
 /// (contraction is off everywhere) and no optimiser changes what is counted.
 
 #include <pybind11/numpy.h>
@@ -20,6 +20,7 @@
 
 #include "base/require.hpp"
 #include "base/types.hpp"
+#include "bindings/peak_loops.hpp"
 #include "kernels/dispatch.hpp"
 
 namespace py = pybind11;
@@ -70,122 +71,6 @@ double timed_parallel(int threads, const std::function<void(int)>& body) {
 }
 
 // ---- multiply-adds in registers -----------------------------------------------------------------
-
-/// `rounds` (at least 1) times kAccumulators independent vector multiply-adds on registers that hold
-/// 0, so nothing overflows and nothing is subnormal. Returns floating-point operations.
-using PeakLoop = double (*)(index_t rounds);
-
-constexpr int kAccumulators = 12;  // two ports x a latency of 4 to 5 cycles need 8 to 10
-
-#if defined(__x86_64__)
-
-double peak_avx2(index_t rounds) {
-  index_t left = rounds;
-  __asm__ volatile(
-      "vzeroall\n"
-      "1:\n\t"
-      "vfmadd231ps %%ymm12, %%ymm12, %%ymm0\n\t"
-      "vfmadd231ps %%ymm12, %%ymm12, %%ymm1\n\t"
-      "vfmadd231ps %%ymm12, %%ymm12, %%ymm2\n\t"
-      "vfmadd231ps %%ymm12, %%ymm12, %%ymm3\n\t"
-      "vfmadd231ps %%ymm12, %%ymm12, %%ymm4\n\t"
-      "vfmadd231ps %%ymm12, %%ymm12, %%ymm5\n\t"
-      "vfmadd231ps %%ymm12, %%ymm12, %%ymm6\n\t"
-      "vfmadd231ps %%ymm12, %%ymm12, %%ymm7\n\t"
-      "vfmadd231ps %%ymm12, %%ymm12, %%ymm8\n\t"
-      "vfmadd231ps %%ymm12, %%ymm12, %%ymm9\n\t"
-      "vfmadd231ps %%ymm12, %%ymm12, %%ymm10\n\t"
-      "vfmadd231ps %%ymm12, %%ymm12, %%ymm11\n\t"
-      "dec %0\n\t"
-      "jnz 1b\n\t"
-      "vzeroupper"
-      : "+r"(left)
-      :
-      : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9",
-        "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
-  return 2.0 * kAccumulators * 8 * static_cast<double>(rounds);
-}
-
-double peak_avx512(index_t rounds) {
-  index_t left = rounds;
-  __asm__ volatile(
-      "vzeroall\n"
-      "1:\n\t"
-      "vfmadd231ps %%zmm12, %%zmm12, %%zmm0\n\t"
-      "vfmadd231ps %%zmm12, %%zmm12, %%zmm1\n\t"
-      "vfmadd231ps %%zmm12, %%zmm12, %%zmm2\n\t"
-      "vfmadd231ps %%zmm12, %%zmm12, %%zmm3\n\t"
-      "vfmadd231ps %%zmm12, %%zmm12, %%zmm4\n\t"
-      "vfmadd231ps %%zmm12, %%zmm12, %%zmm5\n\t"
-      "vfmadd231ps %%zmm12, %%zmm12, %%zmm6\n\t"
-      "vfmadd231ps %%zmm12, %%zmm12, %%zmm7\n\t"
-      "vfmadd231ps %%zmm12, %%zmm12, %%zmm8\n\t"
-      "vfmadd231ps %%zmm12, %%zmm12, %%zmm9\n\t"
-      "vfmadd231ps %%zmm12, %%zmm12, %%zmm10\n\t"
-      "vfmadd231ps %%zmm12, %%zmm12, %%zmm11\n\t"
-      "dec %0\n\t"
-      "jnz 1b\n\t"
-      "vzeroupper"
-      : "+r"(left)
-      :
-      : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9",
-        "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
-  return 2.0 * kAccumulators * 16 * static_cast<double>(rounds);
-}
-
-#elif defined(__aarch64__)
-
-double peak_neon(index_t rounds) {
-  index_t left = rounds;
-  __asm__ volatile(
-      "movi v0.4s, #0\n\t"
-      "movi v1.4s, #0\n\t"
-      "movi v2.4s, #0\n\t"
-      "movi v3.4s, #0\n\t"
-      "movi v4.4s, #0\n\t"
-      "movi v5.4s, #0\n\t"
-      "movi v6.4s, #0\n\t"
-      "movi v7.4s, #0\n\t"
-      "movi v8.4s, #0\n\t"
-      "movi v9.4s, #0\n\t"
-      "movi v10.4s, #0\n\t"
-      "movi v11.4s, #0\n\t"
-      "movi v12.4s, #0\n\t"
-      "1:\n\t"
-      "fmla v0.4s, v12.4s, v12.4s\n\t"
-      "fmla v1.4s, v12.4s, v12.4s\n\t"
-      "fmla v2.4s, v12.4s, v12.4s\n\t"
-      "fmla v3.4s, v12.4s, v12.4s\n\t"
-      "fmla v4.4s, v12.4s, v12.4s\n\t"
-      "fmla v5.4s, v12.4s, v12.4s\n\t"
-      "fmla v6.4s, v12.4s, v12.4s\n\t"
-      "fmla v7.4s, v12.4s, v12.4s\n\t"
-      "fmla v8.4s, v12.4s, v12.4s\n\t"
-      "fmla v9.4s, v12.4s, v12.4s\n\t"
-      "fmla v10.4s, v12.4s, v12.4s\n\t"
-      "fmla v11.4s, v12.4s, v12.4s\n\t"
-      "subs %0, %0, #1\n\t"
-      "b.ne 1b"
-      : "+r"(left)
-      :
-      : "cc", "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12");
-  return 2.0 * kAccumulators * 4 * static_cast<double>(rounds);
-}
-
-#endif
-
-/// The widest loop of the instruction set in use (SCHUSS_ISA counts), or nullptr for the scalar one:
-/// scalar multiply-adds are no bound of the hardware.
-PeakLoop peak_loop(const std::string& isa) {
-#if defined(__x86_64__)
-  if (isa == "avx512") return peak_avx512;
-  if (isa == "avx2") return peak_avx2;
-#elif defined(__aarch64__)
-  if (isa == "neon") return peak_neon;
-#endif
-  (void)isa;
-  return nullptr;
-}
 
 double peak_fma(int threads) {
   check_threads(threads);
