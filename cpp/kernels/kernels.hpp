@@ -7,6 +7,7 @@
 
 #include "base/types.hpp"
 #include "kernels/activation.hpp"
+#include "kernels/elementwise.hpp"
 #include "kernels/line.hpp"
 #include "kernels/loss.hpp"
 #include "kernels/product.hpp"
@@ -81,6 +82,10 @@ struct Kernels {
   UnaryKernel<T> unary[kUnaryCount];
   ActivationForward<T> activation[kActivationCount];
   ActivationBackward<T> activation_backward[kActivationCount];
+  MapKernel<T> map[kMapCount];
+  MapBackward<T> map_backward[kMapCount];
+  PairKernel<T> pair[kPairCount];
+  PairBackward<T> pair_backward[kPairCount];
   LossKernel<T> loss[kLossCount];
   SgdKernel<T> sgd;
   AdamKernel<T> adam;

@@ -98,14 +98,14 @@ template <class T>
 
 /// high + low, low far below high.
 template <class T>
-struct Pair {
+struct HighLow {
   Vec<T> high;
   Vec<T> low;
 };
 
 /// e^(r.high + r.low).
 template <class T>
-[[gnu::always_inline]] inline Pair<T> exp_pair(const Reduced<T>& r) {
+[[gnu::always_inline]] inline HighLow<T> exp_pair(const Reduced<T>& r) {
   using S = Simd<T>;
   const auto one = S::set1(T{1});
   const auto square = S::mul(r.high, r.high);
@@ -162,10 +162,10 @@ template <class T>
   return S::select(S::eq(x, S::zero()), x, y);
 }
 
-/// ln(x) + correction for a normal, finite x > 0; `shift` is what to take off the exponent, and
-/// |correction| is far below 1.
+/// ln(x) + correction as an unevaluated sum, for a normal, finite x > 0; `shift` is what to take off
+/// the exponent, and |correction| is far below 1.
 template <class T>
-[[gnu::always_inline]] inline Vec<T> log_in_range(Vec<T> x, Vec<T> shift, Vec<T> correction) {
+[[gnu::always_inline]] inline HighLow<T> log_parts(Vec<T> x, Vec<T> shift, Vec<T> correction) {
   using S = Simd<T>;
   using C = ElementaryConstants<T>;
   // x = 2^k m with sqrt(1/2) <= m < sqrt(2).
@@ -188,7 +188,13 @@ template <class T>
   const auto sum = S::add(k_ln2, f);
   const auto sum_low = S::sub(f, S::sub(sum, k_ln2));  // exact: k_ln2 is 0 or larger than f
   const auto low = S::add(S::fma(k, S::set1(C::kLn2Lo), sum_low), correction);
-  return S::add(sum, S::sub(low, rest));
+  return {sum, S::sub(low, rest)};
+}
+
+template <class T>
+[[gnu::always_inline]] inline Vec<T> log_in_range(Vec<T> x, Vec<T> shift, Vec<T> correction) {
+  const auto parts = log_parts<T>(x, shift, correction);
+  return Simd<T>::add(parts.high, parts.low);
 }
 
 template <class T>

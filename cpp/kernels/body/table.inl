@@ -4,6 +4,7 @@
 
 #include "kernels/body/activations.inl"
 #include "kernels/body/elementary.inl"
+#include "kernels/body/elementwise.inl"
 #include "kernels/body/line.inl"
 #include "kernels/body/losses.inl"
 #include "kernels/body/products.inl"
@@ -21,6 +22,7 @@ constexpr Kernels<T> make_kernels() {
   fill_sums<T>(table);
   fill_unary<T>(table);
   fill_activations<T>(table);
+  fill_elementwise<T>(table);
   fill_losses<T>(table);
   fill_updates<T>(table);
   fill_line<T>(table);

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: MIT
+/// Operations on tensors: what there is, what each needs to know, and how to run and record one.
+///
+/// The order of every sum is fixed here and nowhere else, so that an expression evaluated at once
+/// or by chunks of rows (the first dimension) gives the same bits:
+///
+/// * Elementwise operations are kernels (kernels/elementwise.hpp, kernels/activation.hpp); element i
+///   depends on elements i of the operands alone. Operands broadcast by NumPy's rules.
+/// * A number is rounded to the operands' dtype once, then takes part like a tensor of one element.
+/// * line(x, n): sum of n elements in float64: pieces of kChunkRows elements, each in 8 lanes and
+///   their tree (sum_f64), the pieces through the chunk tree (SumTree).
+/// * Sum over all dimensions of a tensor seen as (rows, rest), rows its first dimension: with rest =
+///   1 line(x, rows), else the line of each row, these rows in pieces of kChunkRows by sum_f64 and
+///   SumTree again. Rounded to the dtype once. mean: divided by the count in float64 before that.
+/// * Sum over some dimensions: neighbouring dimensions that are all kept or all summed count as one,
+///   but the first dimension stays apart. Summed ones are taken from the last to the first. The
+///   last of all gives a line for each row of what is before it, rounded once. One with kept elements
+///   after it gives, for each of those, a chain over kChunkRows rows from +0 in the dtype
+///   (column_sums), chunks through the same tree in the dtype (GradientTree). mean: each result is
+///   divided by the count, in the dtype (but a mean over all dimensions as above).
+/// * Sums that undo broadcasting (gradients) are sums over the broadcast dimensions by these rules;
+///   missing leading dimensions count as broadcast.
+/// * max, min, argmax, argmin: the lowest index of equals; a NaN wins, the first of them.
+/// * a @ b, (m,k) by (k,n): as a dense layer without bias. n <= kNarrowOutputs: lanes and tree along
+///   k (narrow_forward), else one chain over k (product). d_a: one chain over n. d_b: chunks of
+///   kChunkRows rows of m, each a chain (or, where is_small(k, n), lanes), through the tree.
+/// * softmax, log_softmax: along the last dimension after moving `dim` there.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "autograd/tensor.hpp"
+#include "kernels/activation.hpp"
+#include "kernels/elementwise.hpp"
+
+namespace schuss {
+
+enum class Op : std::uint8_t {
+  kMap,         // attributes.map, .options                      one floating input
+  kPair,        // attributes.pair, .number, .number_side        two inputs, or one and a number
+  kActivation,  // attributes.activation, .activation_options, .dim (softmax, log_softmax)
+  kCompare,     // attributes.compare, .number, .number_side     bool result, no gradient
+  kLogical,     // attributes.logical: bool, no gradient
+  kWhere,       // condition (bool), a, b; a or b may be null: attributes.number(_side 1: a, 2: b)
+  kSum,         // attributes.dims (bits), .keepdim
+  kMean,        // likewise
+  kMax,         // attributes.dims: all, or one dimension; .keepdim
+  kMin,
+  kArgMax,  // likewise; int64, no gradient
+  kArgMin,
+  kReshape,  // attributes.shape; a view where strides allow it, else a copy
+  kPermute,  // attributes.shape: the input dimension that each output dimension is
+  kExpand,   // attributes.shape; a view with strides of 0
+  kIndex,    // attributes.index: integers, slices, None; a view
+  kGather,   // attributes.index with arrays of integers; a copy
+  kCat,      // any number of inputs; attributes.dim
+  kMatmul,
+  kConvert,  // to attributes.dtype, by one correctly rounded step
+  kClone,
+  kNetwork,  // attributes.callee: the CallableNetwork
+  kLoss,     // attributes.callee: the loss
+};
+
+enum class Compare : std::uint8_t { kEq, kNe, kLt, kLe, kGt, kGe };
+enum class Logical : std::uint8_t { kAnd, kOr, kXor, kNot };
+
+/// One entry of an index, in order; `kArray` ones broadcast against each other.
+struct IndexItem {
+  enum class Kind : std::uint8_t { kPick, kSlice, kNew, kArray };
+  Kind kind = Kind::kSlice;
+  index_t start = 0;   // kPick, kSlice: 0 or more
+  index_t step = 1;    // kSlice: any but 0
+  index_t length = 0;  // kSlice
+  TensorPtr array;     // kArray: int64, values in 0..size-1
+};
+using IndexSpec = std::vector<IndexItem>;  // covers every dimension of the input
+
+/// What an operation needs beside its inputs; which of it counts is said at `Op`.
+struct OpAttributes {
+  Map map = Map::kNeg;
+  Pair pair = Pair::kAdd;
+  Compare compare = Compare::kEq;
+  Logical logical = Logical::kAnd;
+  Activation activation = Activation::kIdentity;
+  DType dtype = DType::kFloat32;
+  std::uint8_t number_side = 0;  // 1: `number` is the first operand, 2: the second, 0: no number
+  std::uint8_t dims = 0;         // bit i: dimension i is reduced
+  bool keepdim = false;
+  int dim = 0;
+  double number = 0.0;
+  MapOptions options;
+  ActivationOptions activation_options;
+  Dims shape;
+  std::shared_ptr<const IndexSpec> index;
+  std::shared_ptr<void> callee;
+};
+
+inline constexpr std::size_t kMostInputs = 3;  // of all but kCat
+
+/// Runs an operation and, when this thread records and an input requires a gradient, remembers it.
+/// Inputs of kPair, kCompare and kWhere are converted to their common dtype first (kConvert nodes);
+/// `number_side` leaves a null input. Throws ValueError (shapes), TypeError (dtypes) before anything
+/// is computed.
+TensorPtr apply(Op op, const OpAttributes& attributes, const std::vector<TensorPtr>& inputs);
+
+/// An operation in the graph: enough to run it again, and to go back through it.
+class OpNode;
+
+/// Sees every operation of this thread as it is done, with or without history: how programs are
+/// recorded. `inputs` and `output` are as `apply` had them, after conversions.
+class OpListener {
+ public:
+  virtual ~OpListener() = default;
+  virtual void on_op(Op op, const OpAttributes& attributes, const std::vector<TensorPtr>& inputs,
+                     const TensorPtr& output) = 0;
+};
+
+/// This thread's listener (null: none); returns the one before.
+OpListener* set_op_listener(OpListener* listener);
+
+/// Whether this thread records history.
+bool grad_enabled();
+void set_grad_enabled(bool enabled);
+
+}  // namespace schuss
