@@ -27,6 +27,7 @@
 /// * softmax, log_softmax: along the last dimension after moving `dim` there.
 #pragma once
 
+#include <array>
 #include <memory>
 #include <vector>
 
@@ -45,7 +46,7 @@ enum class Op : std::uint8_t {
   kWhere,       // condition (bool), a, b; a or b may be null: attributes.number(_side 1: a, 2: b)
   kSum,         // attributes.dims (bits), .keepdim
   kMean,        // likewise
-  kMax,         // attributes.dims: all, or one dimension; .keepdim
+  kMax,         // attributes.dims (bits), .keepdim; .dim: the one dimension, or -1 for all
   kMin,
   kArgMax,  // likewise; int64, no gradient
   kArgMin,
@@ -64,6 +65,9 @@ enum class Op : std::uint8_t {
 
 enum class Compare : std::uint8_t { kEq, kNe, kLt, kLe, kGt, kGe };
 enum class Logical : std::uint8_t { kAnd, kOr, kXor, kNot };
+
+/// What a number was in Python: it takes part in the choice of the common dtype.
+enum class NumberKind : std::uint8_t { kBool, kInteger, kFloat };
 
 /// One entry of an index, in order; `kArray` ones broadcast against each other.
 struct IndexItem {
@@ -85,9 +89,10 @@ struct OpAttributes {
   Activation activation = Activation::kIdentity;
   DType dtype = DType::kFloat32;
   std::uint8_t number_side = 0;  // 1: `number` is the first operand, 2: the second, 0: no number
-  std::uint8_t dims = 0;         // bit i: dimension i is reduced
+  NumberKind number_kind = NumberKind::kFloat;
+  std::uint8_t dims = 0;  // bit i: dimension i is reduced
   bool keepdim = false;
-  int dim = 0;
+  int dim = -1;
   double number = 0.0;
   MapOptions options;
   ActivationOptions activation_options;
@@ -99,13 +104,46 @@ struct OpAttributes {
 inline constexpr std::size_t kMostInputs = 3;  // of all but kCat
 
 /// Runs an operation and, when this thread records and an input requires a gradient, remembers it.
-/// Inputs of kPair, kCompare and kWhere are converted to their common dtype first (kConvert nodes);
-/// `number_side` leaves a null input. Throws ValueError (shapes), TypeError (dtypes) before anything
-/// is computed.
-TensorPtr apply(Op op, const OpAttributes& attributes, const std::vector<TensorPtr>& inputs);
+/// Inputs of kPair, kCompare and kWhere are converted to their common dtype first (kConvert nodes),
+/// by PyTorch's rules; `number_side` leaves a null input. Throws ValueError (shapes), TypeError
+/// (dtypes) before anything is computed.
+TensorPtr apply(Op op, const OpAttributes& attributes, std::vector<TensorPtr> inputs);
+
+/// The same without history and without telling the listener; inputs have their common dtype.
+TensorPtr run_op(Op op, const OpAttributes& attributes, const std::vector<TensorPtr>& inputs);
+
+/// target = result, in place: what `target += x` does with result = target + x. Where history is
+/// wanted the target becomes an output of the result's node. Throws StateError for a leaf that
+/// requires a gradient, and for a view in a graph.
+void assign_result(const TensorPtr& target, const TensorPtr& result);
+/// Throws what `assign_result` would for a result that requires a gradient or not.
+void check_in_place(const Tensor& target, bool result_requires_grad);
+
+/// x[spec] = values, in place, outside any graph.
+void assign_index(Tensor& x, const IndexSpec& spec, const TensorPtr& values);
 
 /// An operation in the graph: enough to run it again, and to go back through it.
-class OpNode;
+class OpNode final : public Node {
+ public:
+  OpNode(Op op, const OpAttributes& attributes, std::vector<TensorPtr> from,
+         const TensorPtr& output);
+
+  const char* name() const override;
+  void check() const override;
+  void backward(const TensorPtr& d_output, bool retain) override;
+  void release() override;
+
+  Op op() const { return op_; }
+  const OpAttributes& attributes() const { return attributes_; }
+
+ private:
+  Op op_;
+  bool freed_ = false;
+  OpAttributes attributes_;
+  TensorPtr output_;  // a handle outside the graph, where backward reads it
+  std::array<std::uint64_t, kMostInputs> versions_{};
+  std::uint64_t output_version_ = 0;
+};
 
 /// Sees every operation of this thread as it is done, with or without history: how programs are
 /// recorded. `inputs` and `output` are as `apply` had them, after conversions.

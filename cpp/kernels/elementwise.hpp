@@ -71,4 +71,13 @@ template <class T>
 using PairBackward = void (*)(Run<T> a, Run<T> b, const T* y, const T* d, T* d_a, T* d_b,
                               index_t n) noexcept;
 
+/// Which of x and y a MapBackward reads: the other is not touched, and may be null.
+constexpr bool derivative_reads_input(Map map) {
+  return map == Map::kAbs || map == Map::kLog || map == Map::kLog1p || map == Map::kSquare ||
+         map == Map::kErf || map == Map::kClamp || map == Map::kPow;
+}
+constexpr bool derivative_reads_output(Map map) {
+  return map == Map::kExp || map == Map::kExpm1 || map == Map::kSqrt || map == Map::kReciprocal;
+}
+
 }  // namespace schuss

@@ -82,15 +82,6 @@ void map_kernel(const T* x, T* y, index_t n, const MapOptions& options) noexcept
       });
 }
 
-/// Which of x and y a derivative reads: the other is not touched, and may be null.
-constexpr bool derivative_reads_input(Map map) {
-  return map == Map::kAbs || map == Map::kLog || map == Map::kLog1p || map == Map::kSquare ||
-         map == Map::kErf || map == Map::kClamp || map == Map::kPow;
-}
-constexpr bool derivative_reads_output(Map map) {
-  return map == Map::kExp || map == Map::kExpm1 || map == Map::kSqrt || map == Map::kReciprocal;
-}
-
 template <class T, Map kMap>
 void map_backward(const T* x, const T* y, const T* d, T* d_x, index_t n,
                   const MapOptions& options) noexcept {
