@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -77,6 +78,18 @@ class Hardware:
         result["chain_ns"] = self.chain() * 1e9
         return result
 
+    def reading(self, problem: Problem, shuffled: bool, threads: int) -> list[float]:
+        """Measure reading X once, in order or by a permutation, a few times; nothing is computed.
+
+        Where a case has several models, each of them reads X.
+        """
+        if shuffled:
+            order = np.random.default_rng(0).permutation(problem.case.n_rows).astype(np.int32)
+            probe = partial(self.testing.gather_seconds, problem.X, order, threads)
+        else:
+            probe = partial(self.testing.read_seconds, problem.X, threads)
+        return [probe() * problem.case.models for _ in range(self.repeats)]
+
     def bound(self, problem: Problem, shuffled: bool) -> Bound:
         """Measure the bound of a case: its chain, or the larger of arithmetic and reading."""
         case = problem.case
@@ -85,14 +98,8 @@ class Hardware:
         threads = self.threads if case.bound_threads is None else case.bound_threads
         team = f"{threads} thread{'s' if threads > 1 else ''}"
         arithmetic = case.flops / self.peak(threads)
-        if shuffled:
-            order = np.random.default_rng(0).permutation(case.n_rows).astype(np.int32)
-            reading = self._least(lambda: self.testing.gather_seconds(problem.X, order, threads))
-            reason = f"bare shuffled gather, {team}"
-        else:
-            reading = self._least(lambda: self.testing.read_seconds(problem.X, threads))
-            reason = f"one read in order, {team}"
-        reading *= case.models
+        reading = min(self.reading(problem, shuffled, threads))
         if not arithmetic <= reading:  # also where the peak is NaN: then nothing is said
             return Bound(arithmetic / case.units, f"multiply-adds, {team}")
-        return Bound(reading / case.units, reason)
+        name = "bare shuffled gather" if shuffled else "one read in order"
+        return Bound(reading / case.units, f"{name}, {team}")

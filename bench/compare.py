@@ -4,6 +4,7 @@
     python bench/compare.py                             # everything, about half an hour
     python bench/compare.py --quick                     # a smoke test on few rows, seconds
     python bench/compare.py --cases line30,mnist --rounds 9 --json r.json --plot r.png
+    python bench/compare.py --cases mnist,wide --isa avx2    # both sides held to AVX2
 
 Every contender first trains one epoch from the same weights over the same batches and is compared
 with a float64 reference; one that is wrong is named, not timed, and makes the exit status 1. Then
@@ -17,6 +18,8 @@ import argparse
 import contextlib
 import dataclasses
 import importlib
+import os
+import statistics
 import sys
 import time
 import warnings
@@ -39,6 +42,17 @@ PEERS = (
     ("JAX", "peers_jax", ("JaxScan",)),
     ("scikit-learn", "peers_sklearn", ("SklearnMLP", "SklearnSGD")),
 )
+#: What --isa sets for everyone, by instruction set. Read when the libraries are loaded.
+ISA_VARIABLES = {
+    "avx2": {
+        "SCHUSS_ISA": "avx2",
+        "ATEN_CPU_CAPABILITY": "avx2",
+        "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+        "ONEDNN_MAX_CPU_ISA": "AVX2",
+        "OPENBLAS_CORETYPE": "Haswell",
+        "XLA_FLAGS": "--xla_cpu_max_isa=AVX2",
+    }
+}
 SETTLE_SECONDS = 0.02  # idle workers of OpenMP teams spin for milliseconds after their last region
 WARM_SECONDS = 0.05  # epochs shorter than this are run once untimed, to warm caches after a change
 MAX_EPOCHS = 1_000_000
@@ -187,6 +201,7 @@ def run_case(
     epochs = [choose_epochs(contender, min_seconds) for _, contender in runners]
     samples: list[list[float]] = [[] for _ in runners]
     bounds: list[Bound] = []
+    readings: list[float] = []
     for _ in range(rounds):
         for (_, contender), n, times in zip(runners, epochs, samples, strict=True):
             time.sleep(SETTLE_SECONDS)
@@ -195,6 +210,8 @@ def run_case(
             times.append(seconds_of(contender, n) / (n * case.units))
         if hardware is not None:
             bounds.append(hardware.bound(problem, shuffled))
+            reading = statistics.median(hardware.reading(problem, shuffled, threads))
+            readings.append(reading / case.units)
     least = min(bounds, key=lambda b: b.seconds, default=None)
     return report.CaseResult(
         case=case.name,
@@ -203,6 +220,7 @@ def run_case(
         unit=case.unit,
         bound_seconds=None if least is None else least.seconds,
         bound_reason="" if least is None else least.reason,
+        readings=readings,
         timings=[
             report.Timing(contender.name, times, n, errors[label], contender.compile_seconds)
             for (label, contender), n, times in zip(runners, epochs, samples, strict=True)
@@ -230,6 +248,11 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         help="of schuss and PyTorch; all cores, with --quick one, if not given",
     )
     parser.add_argument(
+        "--isa",
+        choices=sorted(ISA_VARIABLES),
+        help="hold everyone to this instruction set; what the environment sets already stays",
+    )
+    parser.add_argument(
         "--quick", action="store_true", help="few rows, one round: the times mean nothing"
     )
     parser.add_argument("--json", type=Path, help="write everything measured to this file")
@@ -253,9 +276,19 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     return options
 
 
+def use_isa(isa: str) -> None:
+    """Start this program again with the variables of an instruction set, unless they are there."""
+    missing = {k: v for k, v in ISA_VARIABLES[isa].items() if k not in os.environ}
+    if missing:
+        sys.stdout.flush()
+        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | missing)  # noqa: S606
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the comparison; return 1 where an answer was wrong."""
     options = parse(arguments)
+    if options.isa is not None:
+        use_isa(options.isa)
     factories, missing = load_factories(options.threads, options.peers)
     hardware: Hardware | None = None
     try:

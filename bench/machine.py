@@ -56,7 +56,8 @@ def _versions() -> dict[str, str]:
 def describe(threads: int) -> dict[str, Any]:
     """Return machine, versions, date, threads and what else sets the speed of this run."""
     variables = ("SCHUSS_ISA", "SCHUSS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS",
-                 "ATEN_CPU_CAPABILITY", "MKL_ENABLE_INSTRUCTIONS", "XLA_FLAGS")  # fmt: skip
+                 "ATEN_CPU_CAPABILITY", "MKL_ENABLE_INSTRUCTIONS", "ONEDNN_MAX_CPU_ISA",
+                 "OPENBLAS_CORETYPE", "XLA_FLAGS")  # fmt: skip
     try:
         import schuss
 

@@ -47,7 +47,16 @@ class Timing:
 
 @dataclasses.dataclass
 class CaseResult:
-    """One case in one order."""
+    """One case in one order.
+
+    Attributes
+    ----------
+    bound_seconds, bound_reason
+        The least time the hardware allows, the best of the run, and what sets it.
+    readings
+        For each round, the time of one bare read of X (shuffled: a gather of its rows) on all
+        threads; empty where not measured.
+    """
 
     case: str
     work: str
@@ -55,6 +64,7 @@ class CaseResult:
     unit: str
     bound_seconds: float | None
     bound_reason: str
+    readings: list[float]
     timings: list[Timing]
     skipped: dict[str, str]
     wrong: dict[str, str]
@@ -77,6 +87,13 @@ class CaseResult:
             return None
         return self.bound_seconds / timing.median
 
+    def over_reading(self, timing: Timing) -> float | None:
+        """Time over one bare read of the data: the median over rounds of the ratio within one."""
+        if not self.readings:
+            return None
+        pairs = zip(timing.seconds, self.readings, strict=True)
+        return statistics.median(time / reading for time, reading in pairs)
+
 
 def format_seconds(seconds: float) -> str:
     """Three digits and a unit: ``0.0261 us``, ``12.3 ms``."""
@@ -97,12 +114,15 @@ def case_table(result: CaseResult) -> str:
     if result.bound_seconds is not None:
         bound = f"{format_seconds(result.bound_seconds)} ({result.bound_reason})"
     lines = [title, f"  bound of the hardware: {bound}"]
-    lines.append(f"  {'':30}{'median':>11}{'spread':>9}{'/ schuss':>11}{'of bound':>10}")
+    lines.append(
+        f"  {'':30}{'median':>11}{'spread':>9}{'/ schuss':>11}{'of bound':>10}{'/ read':>9}"
+    )
     for timing in result.timings:
         lines.append(  # noqa: PERF401 - one line a contender, built as it is read
             f"  {timing.contender:30}{format_seconds(timing.median):>11}{timing.spread:>9.1%}"
             f"{_optional(result.ratio(timing), '.3g'):>11}"
             f"{_optional(result.of_bound(timing), '.0%'):>10}"
+            f"{_optional(result.over_reading(timing), '.3g'):>9}"
         )
     lines += [
         f"  {t.contender}: compiling took {format_seconds(t.compile_seconds)} more"
@@ -142,6 +162,7 @@ def write_json(
             fields["spread"] = timing.spread
             fields["ratio_to_schuss"] = result.ratio(timing)
             fields["of_bound"] = result.of_bound(timing)
+            fields["over_reading"] = result.over_reading(timing)
         cases.append(entry)
     document = {"machine": machine, "hardware": hardware, "options": options, "results": cases}
     path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")

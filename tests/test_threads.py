@@ -132,6 +132,36 @@ def test_tiny_step_stays_on_one_thread() -> None:
     assert threads_of(model, x, y, 32, True) == 1
 
 
+@pytest.fixture
+def work_per_thread() -> Iterator[Callable[[float], float]]:
+    yield _schuss.testing.set_work_per_thread
+    _schuss.testing.set_work_per_thread(0.0)
+
+
+@pytest.mark.parametrize("width", [3, 40, 130])
+@pytest.mark.parametrize("batch", [23, 24, 255, 256, 257, 700])
+def test_step_that_is_forced_to_share_has_the_bits_of_one_that_is_not(
+    work_per_thread: Callable[[float], float], width: int, batch: int
+) -> None:
+    rng = np.random.default_rng(7)
+    x = rng.standard_normal((900, width)).astype(np.float32)
+    y = rng.standard_normal((900, 2)).astype(np.float32)
+    schuss.set_num_threads(2)
+    trained_with = {}
+    for work in (1.0, 1e18):
+        work_per_thread(work)
+        schuss.manual_seed(3)
+        model = nn.Sequential(nn.Linear(width, 48), nn.ReLU(), nn.Linear(48, 2))
+        threads = threads_of(model, x, y, batch, True)
+        assert threads == (2 if work == 1.0 and batch >= 24 else 1)
+        optimizer = optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+        schuss.fit(
+            model, nn.MSELoss(), optimizer, x, y, epochs=2, batch_size=batch, shuffle=True, seed=1
+        )
+        trained_with[work] = {name: p.tobytes() for name, p in model.state_dict().items()}
+    assert trained_with[1.0] == trained_with[1e18]
+
+
 def test_two_models_train_side_by_side() -> None:
     alone = {case: train(case, 2) for case in ("tiles", "chunks")}
     models = {case: made(case) for case in alone}

@@ -2,6 +2,7 @@
 #include "train/batch_step.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstring>
 
@@ -14,6 +15,7 @@ namespace {
 /// many times the three or four meetings of a step. With other programs running a meeting may wait
 /// for a time slice, so small steps stay on one thread.
 constexpr double kWorkPerThread = 1.2e6;
+std::atomic<double> chosen_work_per_thread{kWorkPerThread};
 
 /// Gradients up to this many elements are cheap to hold and add for each chunk of a window.
 constexpr index_t kSmallGradient = 16 * 1024;
@@ -38,6 +40,10 @@ index_t rows_per_block(const Network& network, index_t n_in) {
 constexpr index_t kRowsGrain = 12;
 
 }  // namespace
+
+double set_work_per_thread(double work) {
+  return chosen_work_per_thread.exchange(work > 0.0 ? work : kWorkPerThread);
+}
 
 template <class T>
 BatchStep<T>::Lane::Lane(const Network& network, const LossSpec& loss, const ArrayView& x_view,
@@ -92,7 +98,7 @@ BatchStep<T>::BatchStep(const Network& network, const LossSpec& loss, Optimizer&
 template <class T>
 void BatchStep<T>::choose_threads() {
   const double work = work_per_row_ * static_cast<double>(batch_);
-  const double worth = std::max(1.0, work / kWorkPerThread);
+  const double worth = std::max(1.0, work / chosen_work_per_thread.load());
   threads_ = static_cast<int>(std::min(static_cast<double>(num_threads()), worth));
   const index_t chunks = (batch_ + kChunkRows - 1) / kChunkRows;
   by_chunks_ = threads_ > 1 && map_.any() && map_.size <= kSmallGradient && chunks >= threads_;

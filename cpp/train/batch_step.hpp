@@ -24,6 +24,10 @@ enum class StepResult : std::uint8_t {
   kStopped,
 };
 
+/// How many multiply-adds of a step make another thread worth having, for steps made from now on; 0:
+/// the built-in number. For tests and measurements. Returns what it was.
+double set_work_per_thread(double work);
+
 /// Everything a step needs, allocated once.
 ///
 /// Two ways to share the work, neither of which changes an operation:

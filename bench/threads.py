@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: MIT
+"""Look for sizes where the number of threads that `fit` chooses by itself is a bad one.
+
+    python bench/threads.py --json r.json --plot r.svg
+
+Steps of a net of two layers (w-w-10, ReLU, cross-entropy, plain SGD) over widths w and batches are
+timed in turn on one thread, on as many as allowed whatever the work, and by default, twice: the
+second default run is the A/A noise of this machine. The table shows default over the best of the
+other two; what the noise does not explain is marked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import machine
+import schuss
+from schuss import _schuss, nn, optim
+
+WIDTHS = (4, 8, 16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 1024, 2048)
+BATCHES = (1, 4, 16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 1024, 2048, 4096)
+CLASSES = 10
+WAYS = ("one", "shared", "default", "again")
+LIMIT = 1.10  # the default may be this much slower than the best, beyond the noise
+DATA_BYTES = 4 << 20
+SETTLE_SECONDS = 0.002
+
+
+@contextlib.contextmanager
+def way_to_share(way: str, threads: int) -> Iterator[None]:
+    """Choose threads as one of WAYS says, for the fits inside."""
+    schuss.set_num_threads(1 if way == "one" else threads)
+    before = _schuss.testing.set_work_per_thread(1.0 if way == "shared" else 0.0)
+    try:
+        yield
+    finally:
+        _schuss.testing.set_work_per_thread(before)
+        schuss.set_num_threads(threads)
+
+
+@dataclasses.dataclass
+class Cell:
+    """Times of one step of one width and batch, by way, a round each."""
+
+    width: int
+    batch: int
+    seconds: dict[str, list[float]]
+
+    def median(self, way: str) -> float:
+        """Median over rounds."""
+        return statistics.median(self.seconds[way])
+
+    def ratio(self, way: str, other: str) -> float:
+        """Median over rounds of the ratio within a round."""
+        pairs = zip(self.seconds[way], self.seconds[other], strict=True)
+        return statistics.median(a / b for a, b in pairs)
+
+    @property
+    def over_best(self) -> float:
+        """Time of the default over that of the better of one and all threads."""
+        return max(self.ratio("default", "one"), self.ratio("default", "shared"))
+
+    @property
+    def noise(self) -> float:
+        """How far two runs of the same thing are apart: at least 1."""
+        ratio = self.ratio("again", "default")
+        return max(ratio, 1.0 / ratio)
+
+
+def measure(width: int, batch: int, threads: int, rounds: int, min_seconds: float) -> Cell:
+    """Time one cell."""
+    steps = max(1, min(64, DATA_BYTES // (4 * width * batch)))
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((steps * batch, width), dtype=np.float32)
+    y = rng.integers(0, CLASSES, steps * batch)
+    schuss.manual_seed(0)
+    model = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, CLASSES))
+    optimizer = optim.SGD(model.parameters(), lr=1e-4)
+    criterion = nn.CrossEntropyLoss()
+
+    def run(epochs: int) -> float:
+        start = time.perf_counter()
+        schuss.fit(model, criterion, optimizer, X, y, epochs=epochs, batch_size=batch)
+        return time.perf_counter() - start
+
+    with way_to_share("one", threads):
+        run(1)
+        once = run(1)
+    epochs = max(1, round(min_seconds / once))
+    seconds: dict[str, list[float]] = {way: [] for way in WAYS}
+    for number in range(rounds):
+        for way in WAYS if number % 2 == 0 else reversed(WAYS):
+            with way_to_share(way, threads):
+                time.sleep(SETTLE_SECONDS)
+                seconds[way].append(run(epochs) / (epochs * steps))
+    return Cell(width, batch, seconds)
+
+
+def table(cells: list[Cell]) -> str:
+    """Format default over best: a line a width, a column a batch; `!` where noise is no excuse."""
+    batches = sorted({cell.batch for cell in cells})
+    at = {(cell.width, cell.batch): cell for cell in cells}
+    lines = ["width \\ batch" + "".join(f"{batch:>7}" for batch in batches)]
+    for width in sorted({cell.width for cell in cells}):
+        line = f"{width:>13}"
+        for batch in batches:
+            cell = at[width, batch]
+            mark = "!" if cell.over_best > LIMIT * cell.noise else " "
+            line += f"{cell.over_best:6.2f}{mark}"
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def summary(cells: list[Cell]) -> dict[str, Any]:
+    """Find the worst cell, and the noise of all."""
+    worst = max(cells, key=lambda cell: cell.over_best / cell.noise)
+    noises = sorted(cell.noise for cell in cells)
+    return {
+        "worst": {
+            "width": worst.width,
+            "batch": worst.batch,
+            "default_over_best": worst.over_best,
+            "noise": worst.noise,
+        },
+        "noise_median": statistics.median(noises),
+        "noise_worst": noises[-1],
+        "cells": len(cells),
+        "cells_above_limit": sum(cell.over_best > LIMIT for cell in cells),
+        "cells_above_limit_beyond_noise": sum(c.over_best > LIMIT * c.noise for c in cells),
+    }
+
+
+def plot(path: Path, cells: list[Cell]) -> None:
+    """Draw the time of each way over the best, against the work of a step."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    mpl.rcParams["svg.hashsalt"] = "schuss"  # the same picture from the same numbers
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    work = [3.0 * cell.batch * cell.width * (cell.width + CLASSES) for cell in cells]
+    for way, label, marker, size in (
+        ("one", "one thread", "v", 12),
+        ("shared", "all threads, always", "^", 12),
+        ("default", "default", "o", 16),
+    ):
+        best = [max(cell.ratio(way, "one"), cell.ratio(way, "shared")) for cell in cells]
+        axes.scatter(work, best, s=size, marker=marker, label=label, alpha=0.8, linewidths=0)
+    axes.scatter(work, [c.noise for c in cells], s=8, color="grey", label="A/A noise", alpha=0.6)
+    axes.axhline(LIMIT, color="black", linewidth=0.8, linestyle=":")
+    axes.set(
+        xscale="log", yscale="log", xlabel="multiply-adds of a step", ylabel="time over the best"
+    )
+    axes.set_yticks([1, 1.1, 1.5, 2, 4, 8], ["1", "1.1", "1.5", "2", "4", "8"])
+    axes.legend(frameon=False)
+    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+    plt.close(figure)
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or "").split("\n\n", maxsplit=1)[0],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--widths", default=",".join(map(str, WIDTHS)))
+    parser.add_argument("--batches", default=",".join(map(str, BATCHES)))
+    parser.add_argument("--rounds", type=int, default=5, help="samples of each way")
+    parser.add_argument("--min-seconds", type=float, default=0.01, help="shortest sample")
+    parser.add_argument("--threads", type=int, default=machine.available_cores())
+    parser.add_argument("--json", type=Path, help="write everything measured to this file")
+    parser.add_argument("--plot", type=Path, help="draw the ratios into this file")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the sweep."""
+    options = parse(arguments)
+    described = machine.describe(options.threads)
+    cells = [
+        measure(int(width), int(batch), options.threads, options.rounds, options.min_seconds)
+        for width in options.widths.split(",")
+        for batch in options.batches.split(",")
+    ]
+    found = summary(cells)
+    print(f"default over the best of 1 and {options.threads} threads\n{table(cells)}")
+    print(json.dumps(found, indent=1))
+    if options.json is not None:
+        document = {
+            "machine": described,
+            "summary": found,
+            "cells": [dataclasses.asdict(cell) for cell in cells],
+        }
+        options.json.write_text(json.dumps(document) + "\n", encoding="utf-8")
+    if options.plot is not None:
+        plot(options.plot, cells)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
