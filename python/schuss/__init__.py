@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy import float32, float64
 
-from schuss import nn, optim
+from schuss import nn, optim, utils
 from schuss._grad_mode import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from schuss._gradcheck import gradcheck
 from schuss._minimize import MinimizeResult, minimize
@@ -30,11 +30,11 @@ from schuss._options import as_count
 from schuss._random import Generator, manual_seed
 from schuss._schuss import Parameter, Tensor, __version__, set_threads, threads
 from schuss._schuss import info as _info
-from schuss.data import DataLoader
 from schuss.errors import NonFiniteError
 from schuss.evaluation import evaluate, predict
 from schuss.history import History
 from schuss.training import fit
+from schuss.utils.data import DataLoader
 
 if TYPE_CHECKING:
     from schuss.saving import load, save
@@ -67,6 +67,7 @@ __all__ = [
     "save",
     "set_grad_enabled",
     "set_num_threads",
+    "utils",
 ]
 
 

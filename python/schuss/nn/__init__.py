@@ -18,7 +18,9 @@ from schuss.nn.activation import (
     Tanh,
 )
 from schuss.nn.container import Sequential
+from schuss.nn.flatten import Flatten
 from schuss.nn.linear import Linear
+from schuss.nn.lists import ModuleDict, ModuleList, ParameterDict, ParameterList
 from schuss.nn.loss import (
     BCELoss,
     BCEWithLogitsLoss,
@@ -37,6 +39,7 @@ __all__ = [
     "BCELoss",
     "BCEWithLogitsLoss",
     "CrossEntropyLoss",
+    "Flatten",
     "HuberLoss",
     "Identity",
     "L1Loss",
@@ -45,8 +48,12 @@ __all__ = [
     "LogSoftmax",
     "MSELoss",
     "Module",
+    "ModuleDict",
+    "ModuleList",
     "NLLLoss",
     "Parameter",
+    "ParameterDict",
+    "ParameterList",
     "ReLU",
     "Sequential",
     "SiLU",

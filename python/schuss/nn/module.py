@@ -4,44 +4,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from schuss._busy import claim
-from schuss._options import as_flag, check_device, type_name
-from schuss._schuss import Parameter, Tensor
+from schuss._options import as_dtype, as_flag, check_device, type_name
+from schuss.nn import state
+from schuss.nn.attributes import Attributes, Structure
+from schuss.nn.state import IncompatibleKeys, to_array
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from schuss._typing import Array, DTypeLike, TensorLike
+    from schuss._schuss import Parameter, Tensor
+    from schuss._typing import Array, TensorLike
 
 __all__ = ["IncompatibleKeys", "Module", "Structure", "to_array"]
 
 
-class Structure:
-    """Counts changes of any module's structure.
-
-    A call can tell at once that its plan is still right: one comparison of integers.
-    """
-
-    version = 0
-
-
-class IncompatibleKeys(NamedTuple):
-    """What `Module.load_state_dict` did not find, and what it had no place for."""
-
-    missing_keys: list[str]
-    unexpected_keys: list[str]
-
-
-class Module:
+class Module(Attributes):
     """Base of layers, losses and models.
 
     Parameters and modules assigned as attributes are found by `parameters`, `state_dict` and so
-    on. A subclass of one's own defines ``forward``; layers inside it keep their history, so that
-    ``backward()`` on the result reaches them all.
+    on; so are buffers (`register_buffer`). A subclass of one's own defines ``forward``; layers
+    inside it keep their history, so that ``backward()`` on the result reaches them all.
 
     Attributes
     ----------
@@ -65,107 +51,12 @@ class Module:
     (5, 1)
     """
 
-    # Whether instances can be a part of a native network. True for the layers of this package; a
-    # subclass that brings its own forward() is called step by step instead.
-    _native: ClassVar[bool] = False
-
-    training: bool
-    _parameters: dict[str, Parameter | None]
-    _modules: dict[str, Module]
-
-    def __init__(self) -> None:
-        self.__dict__.update(training=True, _parameters={}, _modules={})
-
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "forward" in cls.__dict__:
             cls._native = cls.__dict__.get("_native", False)
             if "__call__" not in cls.__dict__:
                 cls.__call__ = Module.__call__  # type: ignore[method-assign]
-
-    # ---- attributes ------------------------------------------------------------------------------
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        own = self.__dict__
-        if "_modules" not in own:
-            raise AttributeError(
-                f"{type_name(self)}.{name}: assigned before super().__init__(); call it first in "
-                "__init__"
-            )
-        if isinstance(value, Parameter):
-            self._forget(name)
-            own["_parameters"][name] = value
-        elif isinstance(value, Module):
-            if any(module is self for module in value.modules()):
-                raise ValueError(f"{name}: a module cannot contain itself")
-            modules = own["_modules"]
-            if name not in modules:
-                self._forget(name)
-            modules[name] = value
-        elif value is None and name in own["_parameters"]:
-            own["_parameters"][name] = None
-        elif name == "training":
-            own[name] = value
-            return
-        else:
-            own["_modules"].pop(name, None)
-            own["_parameters"].pop(name, None)
-            object.__setattr__(self, name, value)
-        if not name.startswith("_"):
-            Structure.version += 1
-
-    def __getattr__(self, name: str) -> Any:
-        own = self.__dict__
-        for place in ("_parameters", "_modules"):
-            if place in own and name in own[place]:
-                return own[place][name]
-        raise AttributeError(f"{type_name(self)} has no attribute {name!r}")
-
-    def __delattr__(self, name: str) -> None:
-        if name not in self._parameters and name not in self._modules:
-            object.__delattr__(self, name)
-        self._forget(name)
-        Structure.version += 1
-
-    def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *self._parameters, *self._modules})
-
-    def _structure_changed(self) -> None:
-        Structure.version += 1
-
-    def _forget(self, name: str) -> None:
-        own = self.__dict__
-        own["_parameters"].pop(name, None)
-        own["_modules"].pop(name, None)
-        own.pop(name, None)
-
-    def register_parameter(self, name: str, param: Parameter | None) -> None:
-        """Add a parameter under `name`; None keeps the place free."""
-        self._check_new_name(name)
-        if param is not None and not isinstance(param, Parameter):
-            raise TypeError(f"{name}: got {type_name(param)}; expected a schuss.Parameter or None")
-        self._parameters[name] = param
-        Structure.version += 1
-
-    def add_module(self, name: str, module: Module) -> None:
-        """Add a child module under `name`."""
-        self._check_new_name(name)
-        if not isinstance(module, Module):
-            raise TypeError(f"{name}: got {type_name(module)}; expected a module")
-        setattr(self, name, module)
-
-    def register_module(self, name: str, module: Module) -> None:
-        """Add a child module under `name`; the same as `add_module`."""
-        self.add_module(name, module)
-
-    def _check_new_name(self, name: str) -> None:
-        if not isinstance(name, str):
-            raise TypeError(f"name: got {type_name(name)}; expected a string")
-        if not name or "." in name:
-            raise ValueError(f"name: got {name!r}; expected a name without dots, not empty")
-        taken = name not in self._modules and name not in self._parameters and hasattr(self, name)
-        if taken:
-            raise KeyError(f"attribute {name!r} exists already")
 
     # ---- calling ---------------------------------------------------------------------------------
 
@@ -225,6 +116,27 @@ class Module:
         remove_duplicate : bool, default True
             False gives a shared parameter under each of its names.
         """
+        return self._named("_parameters", prefix, recurse, remove_duplicate)
+
+    def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
+        """Parameters in order, each once."""
+        for _, parameter in self.named_parameters(recurse=recurse):
+            yield parameter
+
+    def named_buffers(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Tensor]]:
+        """Names and buffers in order; the arguments are those of `named_parameters`."""
+        return self._named("_buffers", prefix, recurse, remove_duplicate)
+
+    def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
+        """Buffers in order, each once."""
+        for _, buffer in self.named_buffers(recurse=recurse):
+            yield buffer
+
+    def _named(
+        self, place: str, prefix: str, recurse: bool, remove_duplicate: bool
+    ) -> Iterator[tuple[str, Any]]:
         seen: set[int] = set()
         walk = (
             self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate)
@@ -232,16 +144,27 @@ class Module:
             else [(prefix, self)]
         )
         for path, module in walk:
-            for name, parameter in module._parameters.items():
-                if parameter is None or (remove_duplicate and id(parameter) in seen):
+            for name, tensor in getattr(module, place).items():
+                if tensor is None or (remove_duplicate and id(tensor) in seen):
                     continue
-                seen.add(id(parameter))
-                yield f"{path}.{name}" if path else name, parameter
+                seen.add(id(tensor))
+                yield f"{path}.{name}" if path else name, tensor
 
-    def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
-        """Parameters in order, each once."""
-        for _, parameter in self.named_parameters(recurse=recurse):
-            yield parameter
+    def get_parameter(self, target: str) -> Parameter:
+        """The parameter at a dotted path such as ``"encoder.0.weight"``."""
+        return self._get("_parameters", "parameter", target)  # type: ignore[no-any-return]
+
+    def get_buffer(self, target: str) -> Tensor:
+        """The buffer at a dotted path such as ``"scaler.mean"``."""
+        return self._get("_buffers", "buffer", target)  # type: ignore[no-any-return]
+
+    def _get(self, place: str, what: str, target: str) -> Any:
+        path, _, name = target.rpartition(".")
+        owner = self.get_submodule(path)
+        held = getattr(owner, place)
+        if name not in held:
+            raise AttributeError(f"{target}: {type_name(owner)} has no {what} {name!r}")
+        return held[name]
 
     def get_submodule(self, target: str) -> Module:
         """The module at a dotted path such as ``"encoder.0"``; ``""`` is this one."""
@@ -287,25 +210,52 @@ class Module:
             elif parameter.grad is not None:
                 parameter.grad = np.zeros(parameter.shape, parameter.dtype)
 
-    def to(self, device: str | None = None, dtype: DTypeLike = None) -> Self:
-        """Return the module itself: it is on the CPU, and storage keeps its dtype for life.
+    def to(self, *args: Any, **kwargs: Any) -> Self:
+        """Convert the parameters and the floating buffers to a dtype; the device is the CPU.
+
+        Storage keeps its dtype for life, so a conversion puts new parameters in the place of the
+        old ones: build the optimizer afterwards.
+
+        Parameters
+        ----------
+        *args : "cpu", schuss.float32 or schuss.float64
+            A device, a dtype, or both in this order.
+        **kwargs
+            The same as ``device=`` and ``dtype=``.
+
+        Returns
+        -------
+        Module
+            This one.
 
         Raises
         ------
         ValueError
-            `device` is another than the CPU.
+            The device is another than the CPU, or a finite value overflows the dtype.
         TypeError
-            `dtype` is not the one that the parameters have.
+            The dtype is another one.
+        RuntimeError
+            An optimizer holds a parameter that would have to be replaced.
+
+        Examples
+        --------
+        >>> import schuss
+        >>> schuss.nn.Linear(2, 1).to(schuss.float64).weight.dtype.name
+        'float64'
         """
+        device, dtype = _device_and_dtype(args, kwargs)
         check_device(device)
         if dtype is not None:
-            for name, parameter in self.named_parameters():
-                if parameter.dtype != np.dtype(dtype):
-                    raise TypeError(
-                        f"dtype: {name} is {parameter.dtype} and keeps its storage for life; build "
-                        f"the model with dtype={np.dtype(dtype).name} and load_state_dict() into it"
-                    )
+            state.convert(self, as_dtype(dtype))
         return self
+
+    def float(self) -> Self:
+        """Convert to float32; see `to`."""
+        return self.to(dtype="float32")
+
+    def double(self) -> Self:
+        """Convert to float64; see `to`."""
+        return self.to(dtype="float64")
 
     def cpu(self) -> Self:
         """Return the module itself: it is on the CPU."""
@@ -314,7 +264,7 @@ class Module:
     # ---- state -----------------------------------------------------------------------------------
 
     def state_dict(self, *, prefix: str = "") -> dict[str, Array]:
-        """Copies of all parameters under PyTorch's keys.
+        """Copies of all parameters and persistent buffers under PyTorch's keys.
 
         Returns
         -------
@@ -329,13 +279,12 @@ class Module:
         >>> {name: array.shape for name, array in state.items()}
         {'0.weight': (2, 4), '0.bias': (2,)}
         """
-        named = self.named_parameters(remove_duplicate=False)
-        return {prefix + name: to_array(parameter) for name, parameter in named}
+        return {prefix + name: state.to_array(tensor) for name, tensor in state.entries(self)}
 
     def load_state_dict(
         self, state_dict: Mapping[str, TensorLike], strict: bool = True
     ) -> IncompatibleKeys:
-        """Copy values into the parameters, in place; everything is checked before any changes.
+        """Copy values in place; everything is checked before anything changes.
 
         Parameters
         ----------
@@ -358,27 +307,7 @@ class Module:
         RuntimeError
             Another thread is training the model.
         """
-        if not isinstance(state_dict, Mapping):
-            raise TypeError(
-                f"state_dict: got {type_name(state_dict)}; expected a mapping of names to arrays"
-            )
-        own = dict(self.named_parameters(remove_duplicate=False))
-        missing = [name for name in own if name not in state_dict]
-        unexpected = [name for name in state_dict if name not in own]
-        if as_flag(strict, "strict") and (missing or unexpected):
-            raise ValueError(
-                f"state_dict: missing keys {missing}, unexpected keys {unexpected}; expected "
-                f"exactly {list(own)} (strict=False takes what fits)"
-            )
-        values = {
-            name: _fitting(state_dict[name], name, parameter)
-            for name, parameter in own.items()
-            if name in state_dict
-        }
-        with claim(own.values(), "load_state_dict"):
-            for name, value in values.items():
-                own[name].copy_(value)
-        return IncompatibleKeys(missing, unexpected)
+        return state.load(self, state_dict, strict)
 
     # ---- printing --------------------------------------------------------------------------------
 
@@ -387,31 +316,29 @@ class Module:
         return ""
 
     def __repr__(self) -> str:
-        if not self._modules:
-            return f"{type_name(self)}({self.extra_repr()})"
-        lines = [f"{type_name(self)}("]
-        for name, module in self._modules.items():
-            inner = repr(module).replace("\n", "\n  ")
-            lines.append(f"  ({name}): {inner}")
-        return "\n".join([*lines, ")"])
+        name = type(self).__name__
+        lines = self.extra_repr().split("\n") if self.extra_repr() else []
+        children = [f"({key}): {text}" for key, text in self._child_lines()]
+        if not children and len(lines) <= 1:
+            return f"{name}({''.join(lines)})"
+        lines += children
+        body = [line.replace("\n", "\n  ") for line in lines]
+        return "\n  ".join([f"{name}(", *body]) + "\n)"
+
+    def _child_lines(self) -> list[tuple[str, str]]:
+        return [(name, repr(module)) for name, module in self._modules.items()]
 
 
-def to_array(parameter: Parameter) -> Array:
-    """An independent C-contiguous copy of the values."""
-    return np.array(parameter.numpy(), order="C", copy=True)
-
-
-def _fitting(value: TensorLike, name: str, parameter: Parameter) -> Array:
-    """`value` as an array of the parameter's shape and dtype, or an error."""
-    array = np.asarray(value.detach() if isinstance(value, Tensor) else value)
-    if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
-        raise TypeError(
-            f"{name}: got dtype {array.dtype}; expected numbers that fit {parameter.dtype}"
-        )
-    if array.shape != parameter.shape:
-        raise ValueError(f"{name}: got shape {array.shape}; expected {parameter.shape}")
-    with np.errstate(over="ignore"):
-        fitting = array.astype(parameter.dtype)
-    if not np.array_equal(np.isfinite(array), np.isfinite(fitting)):
-        raise ValueError(f"{name}: a finite value overflows {parameter.dtype}")
-    return fitting
+def _device_and_dtype(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+    """What `Module.to` was asked for."""
+    unknown = set(kwargs) - {"device", "dtype", "non_blocking", "copy"}
+    if unknown or len(args) > 2:
+        got = f"unknown option {sorted(unknown)[0]!r}" if unknown else f"{len(args)} arguments"
+        raise TypeError(f"to: got {got}; expected a device, a dtype, or both")
+    device, dtype = kwargs.get("device"), kwargs.get("dtype")
+    for place, value in enumerate(args):
+        if place == 0 and (value is None or isinstance(value, str) or hasattr(value, "type")):
+            device = value
+        else:
+            dtype = value
+    return device, dtype

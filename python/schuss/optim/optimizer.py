@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
 
     Params: TypeAlias = Iterable[Parameter] | Iterable[Mapping[str, Any]]
 
-__all__ = ["Optimizer", "ParamGroup"]
+__all__ = ["Optimizer", "ParamGroup", "optimizer_of"]
+
+# Asked before a model's parameters are replaced by others.
+_ALIVE: weakref.WeakSet[Optimizer] = weakref.WeakSet()
 
 _FLAGS = frozenset({"nesterov", "maximize", "amsgrad"})
 
@@ -123,6 +127,7 @@ class Optimizer:
 
     def _bind(self, native: _schuss.Optimizer) -> None:
         self._native = native
+        _ALIVE.add(self)
         # Calls go straight to native code, unless a subclass has a method of its own.
         for name in ("step", "zero_grad"):
             if getattr(type(self), name) is getattr(Optimizer, name):
@@ -274,6 +279,13 @@ class Optimizer:
             lines.append(f"Parameter Group {index}")
             lines += [f"    {name}: {value}" for name, value in group.items() if name != "params"]
         return "\n".join([*lines, ")"])
+
+
+def optimizer_of(parameter: Parameter) -> Optimizer | None:
+    """Some optimizer that holds a parameter, or None."""
+    return next(
+        (found for found in _ALIVE if any(p is parameter for p in found._parameters())), None
+    )
 
 
 def _copy_options(
