@@ -190,3 +190,53 @@ def test_wrong_file_is_an_error(tmp_path: Path) -> None:
     schuss.save(nn.Linear(1, 1), tmp_path / "m")
     with pytest.raises(ValueError, match="holds no optimizer"):
         schuss.load(tmp_path / "m", optimizer=True)
+
+
+# ---- states --------------------------------------------------------------------------------------
+
+
+class Own(nn.Module):
+    """A module that a file cannot describe."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 2)
+        mean = nn.Parameter(np.ones(3), requires_grad=False).detach()
+        self.register_buffer("mean", mean)
+
+
+def test_state_of_an_own_module_comes_back_from_a_file(tmp_path: Path) -> None:
+    model, file = Own(), tmp_path / "state.safetensors"
+    with pytest.raises(TypeError, match="state_dict"):
+        schuss.save(model, file)
+    schuss.save(model.state_dict(), file)
+    state = schuss.load(file)
+    assert set(state) == set(model.state_dict())
+    other = Own()
+    other.load_state_dict(state)
+    assert np.array_equal(other.layer.weight.numpy(), model.layer.weight.numpy())
+    assert state["mean"].dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    ("state", "text"),
+    [
+        ({"a": np.array(["x"])}, "a: got dtype"),
+        ({1: np.ones(2)}, "got the key 1"),
+        ([1.0], "expected a schuss.nn.Module or its state_dict"),
+    ],
+)
+def test_state_that_is_none_writes_no_file(tmp_path: Path, state: Any, text: str) -> None:
+    with pytest.raises(TypeError, match=text):
+        schuss.save(state, tmp_path / "file")
+    assert not list(tmp_path.iterdir())
+
+
+def test_optimizer_cannot_come_from_a_state(tmp_path: Path) -> None:
+    model = Own()
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(TypeError, match="optimizer: a state_dict"):
+        schuss.save(model.state_dict(), tmp_path / "file", optimizer=optimizer)
+    schuss.save(model.state_dict(), tmp_path / "file")
+    with pytest.raises(ValueError, match="damaged, or not written"):
+        schuss.load(tmp_path / "file", optimizer=True)

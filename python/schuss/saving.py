@@ -8,6 +8,7 @@ import json
 import os
 import warnings
 from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -53,7 +54,10 @@ _OPTIMIZERS: dict[str, type[optim.Optimizer]] = {
 
 @known_options
 def save(
-    model: Module, path: str | os.PathLike[str], *, optimizer: Optimizer | None = None
+    model: Module | Mapping[str, Any],
+    path: str | os.PathLike[str],
+    *,
+    optimizer: Optimizer | None = None,
 ) -> None:
     """Write a model, and with it an optimizer's state, to a safetensors file.
 
@@ -62,8 +66,9 @@ def save(
 
     Parameters
     ----------
-    model : nn.Module
-        Made of this package's layers.
+    model : nn.Module, or mapping of str to tensor or array
+        Made of this package's layers. A model with modules of your own is code that a file cannot
+        hold: save its `state_dict`, and load it into a new one.
     path : str or path
         Customarily ending in ``.safetensors``.
     optimizer : optim.Optimizer, optional
@@ -85,19 +90,27 @@ def save(
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     schuss.save(model, f"{folder}/model.safetensors")
     ...     copy = schuss.load(f"{folder}/model.safetensors")
+    ...     schuss.save(model.state_dict(), f"{folder}/state.safetensors")
+    ...     keys = model.load_state_dict(schuss.load(f"{folder}/state.safetensors"))
     >>> bool((copy[0].weight.numpy() == model[0].weight.numpy()).all())
     True
     """
     from safetensors.numpy import save as serialize
 
+    if isinstance(model, Mapping):
+        if optimizer is not None:
+            raise TypeError("optimizer: a state_dict has no parameters for it; save the model")
+        state = {name: _state_array(name, value) for name, value in model.items()}
+        _write(path, serialize(state, metadata={_KEY: json.dumps(_stamp(state=True))}))
+        return
     if not isinstance(model, Module):
-        raise TypeError(f"model: got {type_name(model)}; expected a schuss.nn.Module")
+        raise TypeError(
+            f"model: got {type_name(model)}; expected a schuss.nn.Module or its state_dict()"
+        )
     names = {id(p): name for name, p in model.named_parameters()}
     tensors = {name: nn.module.to_array(p) for name, p in model.named_parameters()}
     header: dict[str, Any] = {
-        "format": _FORMAT,
-        "arithmetic": _schuss.arithmetic_version,
-        "version": _schuss.__version__,
+        **_stamp(),
         "model": _describe(model, "", {}),
         "shared": {
             name: names[id(p)]
@@ -108,11 +121,34 @@ def save(
     }
     if optimizer is not None:
         header["optimizer"] = _describe_optimizer(optimizer, names, tensors)
+    _write(path, serialize(tensors, metadata={_KEY: json.dumps(header)}))
+
+
+def _stamp(**more: Any) -> dict[str, Any]:
+    """What every file says of itself."""
+    return {
+        "format": _FORMAT,
+        "arithmetic": _schuss.arithmetic_version,
+        "version": _schuss.__version__,
+        **more,
+    }
+
+
+def _state_array(name: Any, value: Any) -> Array:
+    if not isinstance(name, str):
+        raise TypeError(f"model: got the key {name!r}; expected strings")
+    array = np.array(value.detach() if isinstance(value, _schuss.Tensor) else value, order="C")
+    if array.dtype.kind not in "fiub" or array.dtype == np.longdouble:
+        raise TypeError(f"{name}: got dtype {array.dtype}; expected real numbers")
+    return array
+
+
+def _write(path: str | os.PathLike[str], content: bytes) -> None:
     # Beside the target, so that replacing it is one atomic step.
     target = Path(path)
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
-        partial.write_bytes(serialize(tensors, metadata={_KEY: json.dumps(header)}))
+        partial.write_bytes(content)
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
@@ -124,7 +160,7 @@ def load(path: str | os.PathLike[str], *, optimizer: Literal[False] = False) -> 
 def load(path: str | os.PathLike[str], *, optimizer: Literal[True]) -> tuple[Any, Any]: ...
 @known_options
 def load(path: str | os.PathLike[str], *, optimizer: bool = False) -> Any:
-    """Read a model that `save` wrote.
+    """Read a model, or a state, that `save` wrote.
 
     Parameters
     ----------
@@ -134,7 +170,7 @@ def load(path: str | os.PathLike[str], *, optimizer: bool = False) -> Any:
 
     Returns
     -------
-    nn.Module, or (nn.Module, optim.Optimizer)
+    nn.Module, (nn.Module, optim.Optimizer), or dict of str to ndarray
 
     Raises
     ------
@@ -159,6 +195,8 @@ def load(path: str | os.PathLike[str], *, optimizer: bool = False) -> Any:
     except SafetensorError as error:
         raise ValueError(f"{path}: not a safetensors file ({error})") from None
     header = _parsed_header(metadata, path)
+    if header.get("state") is True and not wanted:
+        return tensors
     try:
         model = _built(header["model"], "", tensors, {})
         for name, first in header["shared"].items():
@@ -226,7 +264,7 @@ def _describe(module: Module, path: str, seen: dict[int, str]) -> dict[str, Any]
     if _LAYERS.get(name) is not type(module):
         raise TypeError(
             f"save: {path or 'the model'} is a {name}, which a file cannot describe; save "
-            "model.state_dict() with safetensors.numpy.save_file() and build the model in code"
+            "model.state_dict() in its place, and build the model in code"
         )
     config = module._config()
     return {"type": name, "options": config}

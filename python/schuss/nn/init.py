@@ -44,7 +44,24 @@ def uniform_(
     b: float = 1.0,
     generator: Generator | int | None = None,
 ) -> Parameter:
-    """Fill with values uniform in ``[a, b)``; returns `tensor`."""
+    """Fill with values uniform in ``[a, b)``; returns `tensor`.
+
+    Parameters
+    ----------
+    tensor : Parameter
+    a, b : float, default 0.0 and 1.0
+        ``a <= b``.
+    generator : Generator, int or None
+        Where the values come from.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from schuss import nn
+    >>> values = nn.init.uniform_(nn.Parameter(np.zeros(100)), -1, 1, generator=0).numpy()
+    >>> bool((values >= -1).all() and (values < 1).all())
+    True
+    """
     low, high = as_number(a, "a"), as_number(b, "b")
     if not low <= high:
         raise ValueError(f"a, b: got {low}, {high}; expected a <= b")
@@ -58,7 +75,25 @@ def normal_(
     std: float = 1.0,
     generator: Generator | int | None = None,
 ) -> Parameter:
-    """Fill with normal values of the given mean and standard deviation; returns `tensor`."""
+    """Fill with normal values of the given mean and standard deviation; returns `tensor`.
+
+    Parameters
+    ----------
+    tensor : Parameter
+    mean : float, default 0.0
+    std : float, default 1.0
+        0 or more.
+    generator : Generator, int or None
+        Where the values come from.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from schuss import nn
+    >>> values = nn.init.normal_(nn.Parameter(np.zeros(1000)), mean=3.0, generator=0).numpy()
+    >>> abs(float(values.mean()) - 3.0) < 0.1
+    True
+    """
     center, spread = as_number(mean, "mean"), as_number(std, "std")
     if not spread >= 0.0:
         raise ValueError(f"std: got {spread}; expected a number that is 0 or more")
@@ -67,25 +102,63 @@ def normal_(
 
 
 def constant_(tensor: Parameter, val: float) -> Parameter:
-    """Fill with `val`; returns `tensor`."""
+    """Fill with `val`; returns `tensor`.
+
+    Examples
+    --------
+    >>> from schuss import nn
+    >>> nn.init.constant_(nn.Linear(2, 3).bias, 0.5).tolist()
+    [0.5, 0.5, 0.5]
+    """
     fill_constant(_parameter(tensor), as_number(val, "val"))
     return tensor
 
 
 def zeros_(tensor: Parameter) -> Parameter:
-    """Fill with 0; returns `tensor`."""
+    """Fill with 0; returns `tensor`.
+
+    Examples
+    --------
+    >>> from schuss import nn
+    >>> nn.init.zeros_(nn.Linear(2, 3).bias).tolist()
+    [0.0, 0.0, 0.0]
+    """
     return constant_(tensor, 0.0)
 
 
 def ones_(tensor: Parameter) -> Parameter:
-    """Fill with 1; returns `tensor`."""
+    """Fill with 1; returns `tensor`.
+
+    Examples
+    --------
+    >>> from schuss import nn
+    >>> nn.init.ones_(nn.Linear(2, 3).bias).tolist()
+    [1.0, 1.0, 1.0]
+    """
     return constant_(tensor, 1.0)
 
 
 def xavier_uniform_(
     tensor: Parameter, gain: float = 1.0, generator: Generator | int | None = None
 ) -> Parameter:
-    """Fill uniformly in ``+-gain * sqrt(6 / (fan_in + fan_out))``; returns `tensor`."""
+    """Fill uniformly in ``+-gain * sqrt(6 / (fan_in + fan_out))``; returns `tensor`.
+
+    Parameters
+    ----------
+    tensor : Parameter
+        Two-dimensional, ``(fan_out, fan_in)``.
+    gain : float, default 1.0
+        See `calculate_gain`.
+    generator : Generator, int or None
+        Where the values come from.
+
+    Examples
+    --------
+    >>> from schuss import nn
+    >>> weight = nn.init.xavier_uniform_(nn.Linear(4, 2).weight, generator=0)
+    >>> bool((abs(weight.numpy()) <= 1.0).all())
+    True
+    """
     fan_in, fan_out = _fans(tensor)
     bound = init_bound("xavier_uniform", float(fan_in + fan_out), as_number(gain, "gain"))
     return uniform_(tensor, -bound, bound, generator)
@@ -94,7 +167,17 @@ def xavier_uniform_(
 def xavier_normal_(
     tensor: Parameter, gain: float = 1.0, generator: Generator | int | None = None
 ) -> Parameter:
-    """Fill with normals of deviation ``gain * sqrt(2 / (fan_in + fan_out))``; returns `tensor`."""
+    """Fill with normals of deviation ``gain * sqrt(2 / (fan_in + fan_out))``; returns `tensor`.
+
+    The parameters are those of `xavier_uniform_`.
+
+    Examples
+    --------
+    >>> from schuss import nn
+    >>> weight = nn.init.xavier_normal_(nn.Linear(100, 100).weight, generator=0)
+    >>> f"{float(weight.numpy().std()):.2f}"
+    '0.10'
+    """
     fan_in, fan_out = _fans(tensor)
     std = init_bound("xavier_normal", float(fan_in + fan_out), as_number(gain, "gain"))
     return normal_(tensor, 0.0, std, generator)
@@ -121,6 +204,14 @@ def kaiming_uniform_(
         As for `calculate_gain`.
     generator : Generator, int or None
         Where the values come from.
+
+    Examples
+    --------
+    >>> from schuss import nn
+    >>> layer = nn.Linear(6, 2)
+    >>> weight = nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu", generator=0)
+    >>> bool((abs(weight.numpy()) <= 1.0).all())
+    True
     """
     bound = init_bound("kaiming_uniform", _fan(tensor, mode), calculate_gain(nonlinearity, a))
     return uniform_(tensor, -bound, bound, generator)
@@ -136,6 +227,14 @@ def kaiming_normal_(
     """Fill with normals of deviation ``gain / sqrt(fan)``; returns `tensor`.
 
     The parameters are those of `kaiming_uniform_`.
+
+    Examples
+    --------
+    >>> from schuss import nn
+    >>> layer = nn.Linear(200, 100)
+    >>> weight = nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=0)
+    >>> f"{float(weight.numpy().std()):.2f}"
+    '0.10'
     """
     std = init_bound("kaiming_normal", _fan(tensor, mode), calculate_gain(nonlinearity, a))
     return normal_(tensor, 0.0, std, generator)
