@@ -178,6 +178,29 @@ def test_two_models_train_side_by_side() -> None:
     assert together == alone
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="no affinity on this system")
+def test_affinity_is_as_it_was_after_threads_shared_a_step() -> None:
+    before = os.sched_getaffinity(0)
+    train("tiles", 2)
+    tasks = [int(task) for task in os.listdir("/proc/self/task")]
+    assert len(tasks) > 1
+    assert all(os.sched_getaffinity(task) == before for task in tasks)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="no affinity on this system")
+def test_process_confined_to_one_processor_trains_the_same() -> None:
+    expected = train("tiles", 2)
+    before = os.sched_getaffinity(0)
+    tasks = [int(task) for task in os.listdir("/proc/self/task")]
+    try:
+        for task in tasks:
+            os.sched_setaffinity(task, {min(before)})
+        assert train("tiles", 2) == expected
+    finally:
+        for task in tasks:
+            os.sched_setaffinity(task, before)
+
+
 def _child(case: str, queue: multiprocessing.Queue[str]) -> None:
     queue.put(train(case, 2))
 

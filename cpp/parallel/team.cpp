@@ -27,7 +27,7 @@ constexpr int kSpins = 800;
 /// Threads that sleep until a region is posted.
 class Team {
  public:
-  explicit Team(int workers) : workers_(workers) {}
+  explicit Team(int workers) : workers_(workers), places_(workers + 1) {}
 
   /// Starts the threads; they never end. Throws std::system_error when one cannot be started; those
   /// that were sleep on, so the team must not be destroyed then.
@@ -39,14 +39,17 @@ class Team {
 
   void run(const std::function<void(const Region&)>& body) {
     const int threads = workers_ + 1;
-    Barrier barrier(threads, threads > usable_cores() ? 0 : kSpins);
+    const bool crowded = threads > usable_cores();
+    Barrier barrier(threads, crowded ? 0 : kSpins);
+    shared_places_ = crowded ? nullptr : &places_;
+    places_.reset();
     errors_.assign(static_cast<std::size_t>(threads), nullptr);
     body_ = &body;
     barrier_ = &barrier;
     busy_.store(threads - 1, std::memory_order_relaxed);
     posted_.fetch_add(1, std::memory_order_release);
     posted_.notify_all();
-    work({0, threads, &barrier});
+    work({0, threads, &barrier, shared_places_});
     for (int left = busy_.load(std::memory_order_acquire); left != 0;
          left = busy_.load(std::memory_order_acquire)) {
       busy_.wait(left, std::memory_order_acquire);
@@ -59,6 +62,7 @@ class Team {
  private:
   void work(const Region& region) {
     try {
+      if (region.places != nullptr) region.places->arrive(region.thread);
       (*body_)(region);
     } catch (...) {
       errors_[static_cast<std::size_t>(region.thread)] = std::current_exception();
@@ -71,7 +75,7 @@ class Team {
     for (;;) {
       posted_.wait(seen, std::memory_order_acquire);
       seen = posted_.load(std::memory_order_acquire);
-      work({thread, workers_ + 1, barrier_});
+      work({thread, workers_ + 1, barrier_, shared_places_});
       if (busy_.fetch_sub(1, std::memory_order_acq_rel) == 1) busy_.notify_all();
     }
   }
@@ -79,6 +83,8 @@ class Team {
   int workers_;
   const std::function<void(const Region&)>* body_ = nullptr;
   Barrier* barrier_ = nullptr;
+  Places places_;
+  Places* shared_places_ = nullptr;
   std::vector<std::exception_ptr> errors_;
   alignas(64) std::atomic<std::uint32_t> posted_{0};
   alignas(64) std::atomic<int> busy_{0};

@@ -5,6 +5,7 @@
 #include <functional>
 
 #include "parallel/barrier.hpp"
+#include "parallel/places.hpp"
 
 namespace schuss {
 
@@ -25,8 +26,12 @@ struct Region {
   int thread = 0;  // 0..threads-1; 0 is the caller
   int threads = 1;
   Barrier* barrier = nullptr;
+  Places* places = nullptr;  // null: more threads than processors
 
-  void meet() const { barrier->wait(); }
+  void meet() const {
+    if (places != nullptr) places->arrive(thread);
+    barrier->wait();
+  }
 };
 
 /// Runs body on `threads` threads at once, the caller's among them, and returns when all are done.
