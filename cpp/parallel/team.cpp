@@ -20,9 +20,9 @@
 namespace schuss {
 namespace {
 
-/// Some 10 to 20 microseconds of looking: longer than threads of equal work are apart, much shorter than
-/// a time slice.
-constexpr int kSpins = 800;
+/// Some 100 microseconds of looking, several times what waking up takes: threads of equal work that
+/// sleep for each other pay for waking at every meeting. Much shorter than a time slice.
+constexpr int kSpins = 4000;
 
 /// Threads that sleep until a region is posted.
 class Team {
