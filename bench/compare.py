@@ -210,8 +210,8 @@ def run_case(
             times.append(seconds_of(contender, n) / (n * case.units))
         if hardware is not None:
             bounds.append(hardware.bound(problem, shuffled))
-            reading = statistics.median(hardware.reading(problem, shuffled, threads))
-            readings.append(reading / case.units)
+            if reading := hardware.reading(problem, shuffled, threads):
+                readings.append(statistics.median(reading) / case.units)
     least = min(bounds, key=lambda b: b.seconds, default=None)
     return report.CaseResult(
         case=case.name,

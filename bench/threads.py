@@ -146,7 +146,8 @@ def plot(path: Path, cells: list[Cell]) -> None:
     import matplotlib as mpl
 
     mpl.use("Agg")
-    mpl.rcParams["svg.hashsalt"] = "schuss"  # the same picture from the same numbers
+    # The same picture from the same numbers, with letters as letters.
+    mpl.rcParams.update({"svg.hashsalt": "schuss", "svg.fonttype": "none"})
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -182,7 +183,7 @@ def test_two_models_train_side_by_side() -> None:
 def test_affinity_is_as_it_was_after_threads_shared_a_step() -> None:
     before = os.sched_getaffinity(0)
     train("tiles", 2)
-    tasks = [int(task) for task in os.listdir("/proc/self/task")]
+    tasks = [int(task.name) for task in Path("/proc/self/task").iterdir()]
     assert len(tasks) > 1
     assert all(os.sched_getaffinity(task) == before for task in tasks)
 
@@ -191,7 +192,7 @@ def test_affinity_is_as_it_was_after_threads_shared_a_step() -> None:
 def test_process_confined_to_one_processor_trains_the_same() -> None:
     expected = train("tiles", 2)
     before = os.sched_getaffinity(0)
-    tasks = [int(task) for task in os.listdir("/proc/self/task")]
+    tasks = [int(task.name) for task in Path("/proc/self/task").iterdir()]
     try:
         for task in tasks:
             os.sched_setaffinity(task, {min(before)})
