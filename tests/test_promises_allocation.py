@@ -112,6 +112,7 @@ CASES: dict[str, Callable[[int], Made]] = {
     "AdamW": lambda n: regression(n, optim.AdamW),
     "float64 data": lambda n: regression(n, dtype=np.float64),
     "int16 data": lambda n: regression(n, dtype=np.int16),
+    "shards": regression,
 }
 
 
@@ -129,6 +130,7 @@ def trainer(case: str, steps: int) -> _schuss.Trainer:
         seed=0,
         first_epoch=0,
         restore=True,
+        shards=8 if case == "shards" else 1,
     )
 
 

@@ -143,22 +143,22 @@ void check_unit_interval(const Tensor& prediction) {
 }
 
 TensorPtr loss_of(const PyLoss& self, const TensorPtr& prediction, const py::object& target,
-                  bool record) {
+                  bool record, index_t shards = 1) {
   const index_t rows = prediction->shape[0];
   const index_t cols = prediction->shape.rank > 1 ? prediction->shape[1] : 1;
   if (self.spec.kind == LossKind::kBCE) check_unit_interval(*prediction);
   InputArray parsed;
   const LossSpec spec = self.bind(plain_target(target), "target", rows, cols, self.name, &parsed);
-  return call_loss(spec, prediction, hold_targets(spec, parsed, prediction->dtype), record);
+  return call_loss(spec, prediction, hold_targets(spec, parsed, prediction->dtype), record, shards);
 }
 
-py::tuple value_and_grad(const PyLoss& self, const py::object& prediction,
-                         const py::object& target) {
+py::tuple value_and_grad(const PyLoss& self, const py::object& prediction, const py::object& target,
+                         index_t shards) {
   const TensorPtr given = as_prediction(prediction);
   auto leaf = std::make_shared<Tensor>();
   *leaf = *make_view(*given, given->shape);
   leaf->requires_grad = true;
-  const TensorPtr cost = loss_of(self, leaf, target, true);
+  const TensorPtr cost = loss_of(self, leaf, target, true, shards);
   if (cost->shape.rank != 0) {
     throw ValueError(
         "value_and_grad: reduction is \"none\"; expected \"mean\" or \"sum\", which give one "
@@ -200,7 +200,7 @@ void register_loss(py::module_& m) {
           },
           py::arg("prediction"), py::arg("target"))
       .def("value_and_grad", &value_and_grad, py::arg("prediction"), py::arg("target"),
-           "The loss and its gradient with respect to the prediction.");
+           py::arg("shards") = 1, "The loss and its gradient with respect to the prediction.");
 }
 
 }  // namespace schuss::bindings

@@ -6,7 +6,9 @@
 #include <cmath>
 #include <cstring>
 
+#include "base/fp_environment.hpp"
 #include "bindings/common.hpp"
+#include "kernels/dispatch.hpp"
 
 namespace schuss::bindings {
 namespace {
@@ -164,6 +166,20 @@ void load_state(Optimizer& self, const py::list& states) {
   for (std::size_t i = 0; i < loaded.size(); ++i) self.slots()[i].state = std::move(loaded[i]);
 }
 
+/// to = to + from, for two gradients of one parameter: they lie alike.
+void add_gradient(const Tensor& to, const Tensor& from) {
+  const index_t bytes = to.storage->own.size();
+  if (to.dtype != from.dtype || !(to.shape == from.shape) || !(to.strides == from.strides) ||
+      from.storage->own.size() != bytes) {
+    throw ValueError("add_gradient: got shapes " + to_string(to.shape) + " and " +
+                     to_string(from.shape) + "; expected two gradients of one parameter");
+  }
+  const FpEnvironment environment;
+  dispatch_dtype(to.dtype, [&]<class T>() {
+    kernels<T>().add(from.ptr<T>(), to.ptr<T>(), bytes / static_cast<index_t>(sizeof(T)));
+  });
+}
+
 }  // namespace
 
 void register_optimizer(py::module_& m) {
@@ -200,6 +216,9 @@ void register_optimizer(py::module_& m) {
       .def_property_readonly("n_groups", [](const Optimizer& self) { return self.groups().size(); })
       .def("state", &get_state, "Copies of the state, a dict for each parameter.")
       .def("load_state", &load_state, py::arg("states"));
+
+  m.def("add_gradient", &add_gradient, py::arg("to"), py::arg("other"),
+        "Adds another gradient of the same parameter in place.");
 }
 
 }  // namespace schuss::bindings

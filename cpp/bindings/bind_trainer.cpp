@@ -8,6 +8,7 @@
 #include "base/permutation.hpp"
 #include "base/text.hpp"
 #include "bindings/common.hpp"
+#include "nn/shards.hpp"
 #include "train/evaluate.hpp"
 #include "train/trainer.hpp"
 
@@ -60,7 +61,7 @@ class PyTrainer {
   PyTrainer(std::shared_ptr<CallableNetwork> network, const PyLoss& loss,
             std::shared_ptr<Optimizer> optimizer, const py::object& x, const py::object& y,
             std::optional<index_t> batch_size, bool shuffle, bool drop_last, std::uint64_t seed,
-            std::uint64_t first_epoch, bool restore, index_t first_step)
+            std::uint64_t first_epoch, bool restore, index_t first_step, index_t shards)
       : network_(std::move(network)),
         optimizer_(std::move(optimizer)),
         data_(*network_, loss, x, y) {
@@ -73,11 +74,14 @@ class PyTrainer {
                        " rows) is shorter than batch_size = " + std::to_string(*batch_size) +
                        " and would be dropped; use a smaller batch_size");
     }
+    if (!is_shard_count(shards)) {
+      throw ValueError("shards: got " + std::to_string(shards) + "; expected 1, 2, 4 or 8");
+    }
     check_parameters();
     trainer_ = make_trainer(network_->shared_network(), data_.loss, *optimizer_, data_.x.view,
                             data_.y.view,
                             {batch_size.value_or(0), shuffle && batch_size.has_value(), drop_last,
-                             seed, first_epoch, first_step, restore});
+                             seed, first_epoch, first_step, restore, shards});
   }
 
   std::string run(index_t epochs, double seconds) {
@@ -224,10 +228,11 @@ void register_trainer(py::module_& m) {
   py::class_<PyTrainer>(m, "Trainer", "Trains natively; may be run in pieces.")
       .def(py::init<std::shared_ptr<CallableNetwork>, const PyLoss&, std::shared_ptr<Optimizer>,
                     const py::object&, const py::object&, std::optional<index_t>, bool, bool,
-                    std::uint64_t, std::uint64_t, bool, index_t>(),
+                    std::uint64_t, std::uint64_t, bool, index_t, index_t>(),
            py::arg("network"), py::arg("loss"), py::arg("optimizer"), py::arg("X"), py::arg("y"),
            py::arg("batch_size"), py::arg("shuffle"), py::arg("drop_last"), py::arg("seed"),
-           py::arg("first_epoch"), py::arg("restore"), py::arg("first_step") = 0)
+           py::arg("first_epoch"), py::arg("restore"), py::arg("first_step") = 0,
+           py::arg("shards") = 1)
       .def("run", &PyTrainer::run, py::arg("epochs"), py::arg("seconds"),
            "Trains until that many epochs are done in all, or that much time has passed.")
       .def_property_readonly("losses", &PyTrainer::losses)

@@ -77,8 +77,8 @@ struct HeldTargets {
 
 /// The loss of predictions (rows, cols) or (rows,) against targets: a scalar, or with
 /// Reduction::kNone one value an element (for row losses one a row). When every label is ignored the
-/// mean is NaN and the sum 0, as in PyTorch.
+/// mean is NaN and the sum 0, as in PyTorch. The sum over rows is that of `shards` (nn/shards.hpp).
 TensorPtr call_loss(const LossSpec& spec, const TensorPtr& prediction, const HeldTargets& targets,
-                    bool record);
+                    bool record, index_t shards = 1);
 
 }  // namespace schuss

@@ -59,6 +59,7 @@ class GradientTree {
   /// Adds sums that are complete into the level above; `last`: chunk is the batch's last.
   void close(index_t chunk, bool last);
   T* result() { return levels_.back().data(); }
+  AlignedBuffer<T>& result_buffer() { return levels_.back(); }
 
  private:
   T* buffer(std::size_t level, index_t group);

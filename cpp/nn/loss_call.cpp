@@ -4,6 +4,7 @@
 #include "base/fp_environment.hpp"
 #include "kernels/dispatch.hpp"
 #include "nn/calls.hpp"
+#include "nn/shards.hpp"
 
 namespace schuss {
 namespace {
@@ -16,6 +17,7 @@ struct LossInputs {
   HeldTargets targets;
   index_t rows;
   index_t cols;
+  index_t shards;
 
   LossBlock<T> block(index_t first, index_t count) const {
     LossBlock<T> b = loss.block();
@@ -34,15 +36,16 @@ struct LossInputs {
   double divisor() const {
     double weights = 0.0;
     if (loss.divisor_needs_labels()) {
-      SumTree tree;
+      ShardedSum all;
       index_t counted = 0;
-      for (index_t first = 0; first < rows; first += kChunkRows) {
+      const ShardPlan plan(rows, shards);
+      for (index_t i = 0; i < plan.chunks(); ++i) {
+        const ChunkPlace place = plan.place(i);
         double sum = 0.0;
-        loss.add_label_weights(targets.labels + first, std::min(kChunkRows, rows - first), &sum,
-                               &counted);
-        tree.add(sum);
+        loss.add_label_weights(targets.labels + place.at, place.rows, &sum, &counted);
+        all.add(sum, place);
       }
-      weights = tree.result();
+      weights = all.result();
     }
     return loss.divisor(rows, weights);
   }
@@ -102,19 +105,22 @@ class LossNode final : public Node {
 
 template <class T>
 TensorPtr call_loss_as(const LossSpec& spec, const TensorPtr& prediction,
-                       const HeldTargets& targets, bool record) {
+                       const HeldTargets& targets, bool record, index_t shards) {
   const index_t rows = prediction->shape[0];
   const index_t cols = prediction->shape.rank > 1 ? prediction->shape[1] : 1;
-  LossInputs<T> in{BoundLoss<T>(spec, cols), prediction, targets, rows, cols};
+  LossInputs<T> in{BoundLoss<T>(spec, cols), prediction, targets, rows, cols, shards};
   const bool each = spec.reduction == Reduction::kNone;
   const bool by_row = is_row_loss(spec.kind);
   const double divisor = in.divisor();
   TensorPtr out =
       make_tensor(dtype_of<T>(), !each ? Dims{} : (by_row ? Dims{rows} : prediction->shape));
-  SumTree sum;
+  ShardedSum sum;
   T row_loss[kChunkRows];
-  for (index_t first = 0; first < rows; first += kChunkRows) {
-    LossBlock<T> b = in.block(first, std::min(kChunkRows, rows - first));
+  const ShardPlan plan(rows, shards);
+  for (index_t i = 0; i < plan.chunks(); ++i) {
+    const ChunkPlace place = plan.place(i);
+    const index_t first = place.at;
+    LossBlock<T> b = in.block(first, place.rows);
     if (each && !by_row) {
       b.element_loss = out->ptr<T>() + first * cols;
       b.ld_element = cols;
@@ -122,7 +128,7 @@ TensorPtr call_loss_as(const LossSpec& spec, const TensorPtr& prediction,
       b.row_loss = each ? out->ptr<T>() + first : row_loss;
     }
     in.loss.run(b);
-    if (!each) sum.add(kernels<T>().sum_f64(row_loss, b.rows));
+    if (!each) sum.add(kernels<T>().sum_f64(row_loss, b.rows), place);
   }
   if (!each) *out->ptr<T>() = static_cast<T>(sum.result() / divisor);
   if (record && prediction->requires_grad) {
@@ -135,10 +141,10 @@ TensorPtr call_loss_as(const LossSpec& spec, const TensorPtr& prediction,
 }  // namespace
 
 TensorPtr call_loss(const LossSpec& spec, const TensorPtr& prediction, const HeldTargets& targets,
-                    bool record) {
+                    bool record, index_t shards) {
   const FpEnvironment environment;
   return dispatch_dtype(prediction->dtype, [&]<class T>() {
-    return call_loss_as<T>(spec, prediction, targets, record);
+    return call_loss_as<T>(spec, prediction, targets, record, shards);
   });
 }
 

@@ -57,7 +57,8 @@ BatchStep<T>::Lane::Lane(const Network& network, const LossSpec& loss, const Arr
 
 template <class T>
 BatchStep<T>::BatchStep(const Network& network, const LossSpec& loss, Optimizer& optimizer,
-                        const ArrayView& x, const ArrayView& target, index_t batch, bool shuffle)
+                        const ArrayView& x, const ArrayView& target, index_t batch, bool shuffle,
+                        index_t shards)
     : network_(network),
       optimizer_(optimizer),
       batch_(batch),
@@ -67,7 +68,9 @@ BatchStep<T>::BatchStep(const Network& network, const LossSpec& loss, Optimizer&
       work_per_row_(3.0 * network.work_per_row() +
                     static_cast<double>(x.cols * element_bytes(x.type))),
       map_(network, [&](const Parameter& p) { return p.requires_grad && optimizer.find(p) >= 0; }),
-      tree_(map_.size, (batch + kChunkRows - 1) / kChunkRows),
+      shards_(shards),
+      tree_(map_.size, ShardPlan(batch, shards).deepest()),
+      shard_sums_(map_.size, shards),
       loss_(loss, network.n_out(x.cols)),
       order_(static_cast<std::uint64_t>(x.rows), 0, 0) {
   choose_threads();
@@ -100,7 +103,7 @@ void BatchStep<T>::choose_threads() {
   const double work = work_per_row_ * static_cast<double>(batch_);
   const double worth = std::max(1.0, work / chosen_work_per_thread.load());
   threads_ = static_cast<int>(std::min(static_cast<double>(num_threads()), worth));
-  const index_t chunks = (batch_ + kChunkRows - 1) / kChunkRows;
+  const index_t chunks = ShardPlan(batch_, shards_).chunks();
   by_chunks_ = threads_ > 1 && map_.any() && map_.size <= kSmallGradient && chunks >= threads_;
   // By tiles a thread needs rows of its own.
   if (!by_chunks_) {
@@ -123,19 +126,21 @@ StepResult BatchStep<T>::find_divisor(index_t first, index_t count) {
   double label_weights = 0.0;
   if (loss_.by_labels()) {
     index_t counted = 0;
-    SumTree tree;
+    ShardedSum weights;
     Lane& lane = *lanes_.front();
-    for (index_t at = 0; at < count; at += kChunkRows) {
-      const index_t n = std::min(kChunkRows, count - at);
+    const ShardPlan plan(count, shards_);
+    const index_t chunks = plan.chunks();
+    for (index_t i = 0; i < chunks; ++i) {
+      const ChunkPlace place = plan.place(i);
       double sum = 0.0;
-      const RowSet rows = rows_at(lane, first + at, n, 0);
+      const RowSet rows = rows_at(lane, first + place.at, place.rows, 0);
       const std::int64_t* labels = lane.targets.take_labels(rows, &bad_);
       if (labels == nullptr) return StepResult::kBadTarget;
-      loss_.add_label_weights(labels, n, &sum, &counted);
-      tree.add(sum);
+      loss_.add_label_weights(labels, place.rows, &sum, &counted);
+      weights.add(sum, place);
     }
     if (counted == 0) return StepResult::kAllIgnored;
-    label_weights = tree.result();
+    label_weights = weights.result();
   }
   divisor_ = loss_.divisor(count, label_weights);
   return StepResult::kDone;
@@ -193,7 +198,7 @@ const BadElement& BatchStep<T>::bad() const {
 }
 
 template <class T>
-bool BatchStep<T>::set_loss(const SumTree& sums) {
+bool BatchStep<T>::set_loss(const ShardedSum& sums) {
   loss_value_ = static_cast<double>(static_cast<T>(sums.result() / divisor_));
   return std::isfinite(loss_value_);
 }
@@ -208,11 +213,13 @@ void BatchStep<T>::cancel_updates() {
   for (const std::size_t slot : slots_) optimizer_.cancel(slot);
 }
 
+/// A shard's gradient is whole: the uses of shared layers are added up, then the shards before it.
 template <class T>
-void BatchStep<T>::merge_shared() {
+void BatchStep<T>::close_shard(const ChunkPlace& place) {
   for (const GradientMap::Merge& merge : map_.merges) {
     kernels<T>().add(tree_.result() + merge.from, tree_.result() + merge.to, merge.extent);
   }
+  shard_sums_.close(tree_, place);
 }
 
 /// A part updates the rows of wide weights whose gradients it made; the last part all the rest.
@@ -256,18 +263,21 @@ StepResult BatchStep<T>::run_tiles(const Region& region, index_t first, index_t 
   const Part part{region.thread, region.threads};
   const bool leads = region.thread == 0;
   Verdict& verdict = verdicts_[static_cast<std::size_t>(region.thread)];
-  SumTree losses;  // every thread adds the same sums
-  for (index_t at = 0, chunk = 0; at < count; at += kChunkRows, ++chunk) {
-    const index_t n = std::min(kChunkRows, count - at);
-    const bool last = at + n == count;
+  ShardedSum losses;  // every thread adds the same sums
+  const ShardPlan plan(count, shards_);
+  const index_t chunks = plan.chunks();
+  for (index_t i = 0; i < chunks; ++i) {
+    const ChunkPlace place = plan.place(i);
+    const index_t n = place.rows;
+    const bool last = place.last;
     const index_t begin = part.begin(n, kRowsGrain);
     const index_t end = part.end(n, kRowsGrain);
-    verdict.result = pass(lane, first + at + begin, end - begin, begin, &verdict.bad);
+    verdict.result = pass(lane, first + place.at + begin, end - begin, begin, &verdict.bad);
     if (leads && last) begin_updates();
     region.meet();
     StepResult result = worst_verdict();
     if (result == StepResult::kDone) {
-      losses.add(kernels<T>().sum_f64(lane.row_loss.data(), n));
+      losses.add(kernels<T>().sum_f64(lane.row_loss.data(), n), place);
       if (last) {
         const double value = static_cast<double>(static_cast<T>(losses.result() / divisor_));
         if (!std::isfinite(value)) result = StepResult::kNonFinite;
@@ -279,16 +289,16 @@ StepResult BatchStep<T>::run_tiles(const Region& region, index_t first, index_t 
       return result;
     }
     if (map_.any()) {
-      lane.workspace.gradients(network_, lane.x, 0, n, map_, tree_.target(chunk),
-                               GradientTree<T>::finish(chunk), part);
-      if (tree_.closes(chunk, last)) {
+      lane.workspace.gradients(network_, lane.x, 0, n, map_, tree_.target(place.chunk),
+                               GradientTree<T>::finish(place.chunk), part);
+      if (tree_.closes(place.chunk, place.ends_shard)) {
         region.meet();
-        if (leads) tree_.close(chunk, last);
+        if (leads) tree_.close(place.chunk, place.ends_shard);
         region.meet();
       }
-      if (last && !map_.merges.empty()) {
+      if (place.ends_shard && (!map_.merges.empty() || shard_sums_.any())) {
         region.meet();
-        if (leads) merge_shared();
+        if (leads) close_shard(place);
         region.meet();
       }
       if (last) update_part(part);
@@ -302,18 +312,19 @@ StepResult BatchStep<T>::run_tiles(const Region& region, index_t first, index_t 
 
 /// Adds a window's chunks in the tree's order.
 template <class T>
-void BatchStep<T>::fold(index_t first_chunk, index_t n, index_t last_chunk) {
+void BatchStep<T>::fold(const ShardPlan& plan, index_t first_chunk, index_t n) {
   for (index_t i = 0; i < n; ++i) {
-    const index_t chunk = first_chunk + i;
-    loss_tree_.add(chunk_losses_[static_cast<std::size_t>(i)]);
+    const ChunkPlace place = plan.place(first_chunk + i);
+    loss_sum_.add(chunk_losses_[static_cast<std::size_t>(i)], place);
     const T* gradient = chunk_gradients_.data() + i * map_.size;
-    T* target = tree_.target(chunk);
-    if (GradientTree<T>::finish(chunk) == Finish::kStore) {
+    T* target = tree_.target(place.chunk);
+    if (GradientTree<T>::finish(place.chunk) == Finish::kStore) {
       std::memcpy(target, gradient, static_cast<std::size_t>(map_.size) * sizeof(T));
     } else {
       kernels<T>().add(gradient, target, map_.size);
     }
-    tree_.close(chunk, chunk == last_chunk);
+    tree_.close(place.chunk, place.ends_shard);
+    if (place.ends_shard) close_shard(place);
   }
 }
 
@@ -324,19 +335,20 @@ StepResult BatchStep<T>::run_chunks(const Region& region, index_t first, index_t
   const Part part{region.thread, region.threads};
   const bool leads = region.thread == 0;
   Verdict& verdict = verdicts_[static_cast<std::size_t>(region.thread)];
-  const index_t chunks = (count + kChunkRows - 1) / kChunkRows;
-  if (leads) loss_tree_ = SumTree();
+  const ShardPlan plan(count, shards_);
+  const index_t chunks = plan.chunks();
+  if (leads) loss_sum_ = ShardedSum();
   for (index_t window = 0; window < chunks; window += window_) {
     const index_t n = std::min(window_, chunks - window);
     verdict.result = StepResult::kDone;
     const index_t end = part.end(n, 1);
     for (index_t i = part.begin(n, 1); i < end && verdict.result == StepResult::kDone; ++i) {
-      const index_t at = (window + i) * kChunkRows;
-      const index_t rows = std::min(kChunkRows, count - at);
-      verdict.result = pass(lane, first + at, rows, 0, &verdict.bad);
+      const ChunkPlace place = plan.place(window + i);
+      verdict.result = pass(lane, first + place.at, place.rows, 0, &verdict.bad);
       if (verdict.result != StepResult::kDone) break;
-      chunk_losses_[static_cast<std::size_t>(i)] = kernels<T>().sum_f64(lane.row_loss.data(), rows);
-      lane.workspace.gradients(network_, lane.x, 0, rows, map_,
+      chunk_losses_[static_cast<std::size_t>(i)] =
+          kernels<T>().sum_f64(lane.row_loss.data(), place.rows);
+      lane.workspace.gradients(network_, lane.x, 0, place.rows, map_,
                                chunk_gradients_.data() + i * map_.size, Finish::kStore);
     }
     region.meet();
@@ -344,12 +356,11 @@ StepResult BatchStep<T>::run_chunks(const Region& region, index_t first, index_t
     if (leads) {
       shared_result_ = worst_verdict();
       if (shared_result_ == StepResult::kDone) {
-        fold(window, n, chunks - 1);
-        if (last && !set_loss(loss_tree_)) shared_result_ = StepResult::kNonFinite;
+        fold(plan, window, n);
+        if (last && !set_loss(loss_sum_)) shared_result_ = StepResult::kNonFinite;
       }
       if (last && shared_result_ == StepResult::kDone) {
         begin_updates();
-        merge_shared();
         update_part({});
       }
       stop_wanted_ = watch.add_work(work_per_row_ * static_cast<double>(n * kChunkRows));

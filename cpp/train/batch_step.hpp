@@ -7,6 +7,7 @@
 
 #include "base/permutation.hpp"
 #include "nn/loss.hpp"
+#include "nn/shards.hpp"
 #include "nn/workspace.hpp"
 #include "optim/optimizer.hpp"
 #include "parallel/team.hpp"
@@ -39,7 +40,7 @@ template <class T>
 class BatchStep {
  public:
   BatchStep(const Network& network, const LossSpec& loss, Optimizer& optimizer, const ArrayView& x,
-            const ArrayView& target, index_t batch, bool shuffle);
+            const ArrayView& target, index_t batch, bool shuffle, index_t shards);
 
   int threads() const { return threads_; }
   /// Called by every thread of the region with the same arguments; all get the same result. Positions
@@ -93,11 +94,11 @@ class BatchStep {
   StepResult worst_verdict() const;
   StepResult run_tiles(const Region& region, index_t first, index_t count, Stopwatch& watch);
   StepResult run_chunks(const Region& region, index_t first, index_t count, Stopwatch& watch);
-  void fold(index_t first_chunk, index_t n, index_t last_chunk);
-  bool set_loss(const SumTree& sums);
+  void fold(const ShardPlan& plan, index_t first_chunk, index_t n);
+  void close_shard(const ChunkPlace& place);
+  bool set_loss(const ShardedSum& sums);
   void begin_updates();
   void cancel_updates();
-  void merge_shared();
   void update_part(Part part);
 
   const Network& network_;
@@ -108,7 +109,9 @@ class BatchStep {
   bool shuffle_;
   double work_per_row_;
   GradientMap map_;
+  index_t shards_;
   GradientTree<T> tree_;
+  ShardedGradient<T> shard_sums_;
   BoundLoss<T> loss_;
   Permutation order_;
   int threads_ = 1;
@@ -121,7 +124,7 @@ class BatchStep {
   index_t window_ = 0;
   AlignedBuffer<T> chunk_gradients_;
   std::vector<double> chunk_losses_;
-  SumTree loss_tree_;
+  ShardedSum loss_sum_;
   // Written by the first thread, read by all after they meet.
   double divisor_ = 1.0;
   StepResult shared_result_ = StepResult::kDone;

@@ -60,7 +60,7 @@ TrainerOf<T>::TrainerOf(std::shared_ptr<const Network> network, const LossSpec& 
       options_(options),
       n_rows_(x.rows),
       batch_(options.batch_size == 0 ? x.rows : std::min(options.batch_size, x.rows)),
-      step_of_(*network_, loss, optimizer, x, target, batch_, options.shuffle) {
+      step_of_(*network_, loss, optimizer, x, target, batch_, options.shuffle, options.shards) {
   steps_per_epoch_ = (options.drop_last && options.batch_size != 0)
                          ? n_rows_ / batch_
                          : (n_rows_ + batch_ - 1) / batch_;
@@ -190,7 +190,7 @@ bool TrainerOf<T>::is_line() const {
   const std::size_t n_parameters = stage.bias == nullptr ? 1 : 2;
   if (stage.activation != Activation::kIdentity || step_of_.slots().size() != n_parameters ||
       step_of_.bound_loss().spec().kind != LossKind::kMSE || options_.shuffle ||
-      n_rows_ > kChunkRows || steps_per_epoch_ != 1 || batch_ != n_rows_ ||
+      n_rows_ > kChunkRows || options_.shards != 1 || steps_per_epoch_ != 1 || batch_ != n_rows_ ||
       optimizer_.method() != Method::kSGD) {
     return false;
   }

@@ -22,6 +22,7 @@ struct TrainOptions {
   std::uint64_t first_epoch = 0;  // the number that shuffles this trainer's first epoch
   index_t first_step = 0;         // steps of that epoch which are done already
   bool restore = true;            // keep the last finite parameters
+  index_t shards = 1;             // nn/shards.hpp
 };
 
 enum class RunStatus : std::uint8_t {

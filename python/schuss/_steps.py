@@ -8,11 +8,13 @@ Batches, order and bits are those of the native loop.
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from schuss import _schuss
 from schuss.data import Batches, as_rows
 from schuss.errors import NonFiniteError
 from schuss.evaluation import python_loss
@@ -20,6 +22,7 @@ from schuss.nn.loss import Loss
 from schuss.nn.module import to_array
 
 if TYPE_CHECKING:
+    from schuss._schuss import Tensor
     from schuss._typing import Array, PythonLoss, TensorLike
     from schuss.nn.module import Module
     from schuss.optim import Optimizer
@@ -50,6 +53,7 @@ class StepLoop:
         first_epoch: int,
         first_step: int,
         restore: bool,
+        shards: int,
     ) -> None:
         self._model = model
         self._criterion = criterion
@@ -63,6 +67,7 @@ class StepLoop:
         self._seed = seed
         self._first_epoch = first_epoch
         self._restore = restore
+        self._shards = shards
         self.steps_per_epoch = self._batches.count
         if self.steps_per_epoch == 0:
             raise ValueError(
@@ -126,6 +131,14 @@ class StepLoop:
     def _step(self) -> None:
         rows = self._batches.rows(self.steps_done, self._seed, self._first_epoch + self.epochs_done)
         x, y = self._X[rows], self._y[rows]
+        value = self._whole(x, y) if self._shards == 1 else self._sharded(x, y)
+        self._optimizer._native.step()
+        self._model.zero_grad()
+        self._sum += value * len(x)
+        self._rows += len(x)
+
+    def _whole(self, x: Array, y: Array) -> float:
+        """Loss and gradients of a batch."""
         output = self._model(x)
         if isinstance(self._criterion, Loss):
             cost = self._criterion(output, y)
@@ -135,15 +148,40 @@ class StepLoop:
         else:
             value, d_output = python_loss(self._criterion, output.numpy(), y)
             self._check(value)
-            if not np.isfinite(d_output).all():
-                self._check_parameters(
-                    self.epochs_done, self.steps_done, "the gradient of the loss is not finite"
-                )
+            self._check_gradient(d_output)
             output.backward(d_output)
-        self._optimizer._native.step()
-        self._model.zero_grad()
-        self._sum += value * len(x)
-        self._rows += len(x)
+        return value
+
+    def _sharded(self, x: Array, y: Array) -> float:
+        """The same, with gradients of shards summed pairwise."""
+        n, shards = len(x), self._shards
+        ends = [-(-s * n // shards) for s in range(shards + 1)]
+        outputs = [self._model(x[a:b]) if a < b else None for a, b in pairwise(ends)]
+        prediction = np.concatenate([output.numpy() for output in outputs if output is not None])
+        if isinstance(self._criterion, Loss):
+            value, d_output = self._criterion._loss.value_and_grad(prediction, y, shards)
+            self._check(value)
+        else:
+            value, d_output = python_loss(self._criterion, prediction, y)
+            self._check(value)
+            self._check_gradient(d_output)
+        gradients: list[list[Tensor | None]] = []
+        for output, a, b in zip(outputs, ends, ends[1:], strict=False):
+            if output is not None:
+                output.backward(d_output[a:b])
+            gradients.append([parameter.grad for parameter in self._model.parameters()])
+            self._model.zero_grad()
+        while len(gradients) > 1:
+            gradients = [_added(a, b) for a, b in zip(gradients[::2], gradients[1::2], strict=True)]
+        for parameter, gradient in zip(self._model.parameters(), gradients[0], strict=True):
+            parameter.grad = gradient
+        return value
+
+    def _check_gradient(self, d_output: Array) -> None:
+        if not np.isfinite(d_output).all():
+            self._check_parameters(
+                self.epochs_done, self.steps_done, "the gradient of the loss is not finite"
+            )
 
     def _check(self, value: float) -> None:
         if isfinite(value):
@@ -175,3 +213,11 @@ class StepLoop:
     def _state(self) -> tuple[list[Array], list[dict[str, Any]]]:
         parameters = [to_array(parameter) for parameter in self._model.parameters()]
         return parameters, self._optimizer._native.state()
+
+
+def _added(left: list[Tensor | None], right: list[Tensor | None]) -> list[Tensor | None]:
+    """Sums of two shards' gradients, in `left`; where one has none they are the other's."""
+    for one, other in zip(left, right, strict=True):
+        if one is not None and other is not None:
+            _schuss.add_gradient(one, other)
+    return [other if one is None else one for one, other in zip(left, right, strict=True)]

@@ -59,6 +59,7 @@ def fit(
     callback: Callable[[int, History], Any] | None = None,
     keep_last_finite: bool = True,
     num_threads: int | None = None,
+    shards: int = 1,
 ) -> History:
     """Train a model; the whole loop is one native call.
 
@@ -103,6 +104,12 @@ def fit(
         When parameters overflow, put those of the epoch's start back.
     num_threads : int, optional
         Threads for this call; by default as `schuss.set_num_threads` says.
+    shards : {1, 2, 4, 8}, default 1
+        Cut each batch of n rows into row ranges: shard s is rows ``ceil(s*n / shards)`` up to
+        ``ceil((s+1)*n / shards)``. Their gradients and losses are summed apart and then pairwise,
+        ``((0+1)+(2+3))+...``, so that processes which share the ranges get the bits of one. Another
+        number of shards gives other last bits. A model with a ``forward()`` of its own sees a
+        shard at a time.
 
     Returns
     -------
@@ -141,6 +148,7 @@ def fit(
         "shuffle": as_flag(shuffle, "shuffle"),
         "drop_last": as_flag(drop_last, "drop_last"),
         "restore": as_flag(keep_last_finite, "keep_last_finite"),
+        "shards": _as_shards(shards),
     }
     chosen_seed = None if seed is None else as_seed(seed)
     show = sys.stderr.isatty() if progress is None else as_flag(progress, "progress")
@@ -279,6 +287,13 @@ class _Run:
 
 
 # ---- arguments -----------------------------------------------------------------------------------
+
+
+def _as_shards(value: Any) -> int:
+    shards = as_count(value, "shards")
+    if shards not in (1, 2, 4, 8):
+        raise ValueError(f"shards: got {shards}; expected 1, 2, 4 or 8")
+    return shards
 
 
 def _check_ownership(model: Module, optimizer: Optimizer) -> None:
