@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /// The kernel contract: one table of function pointers for each dtype and instruction set.
 ///
-/// Kernels execute the arithmetic contract (docs/ARCHITECTURE.md); they never choose an order of
-/// operations. They trust their arguments, allocate nothing and throw nothing.
+/// Kernels execute the arithmetic contract (docs/ARCHITECTURE.md) and choose no order of operations;
+/// its constants below are frozen by stored digests. Kernels trust their arguments; nothing throws.
 #pragma once
 
 #include "base/types.hpp"

@@ -1,0 +1,167 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Train the stored cases under every compiler, instruction set and architecture there is.
+
+    python tests/cpp/check_digests.py [--work FOLDER] [--update] [gcc] [clang] [aarch64] [avx512]
+
+Builds tests/cpp/digests.cpp with g++ and clang++, runs it under the scalar and the other kernels of
+the machine with 1 and 3 threads, and compares with tests/data/digests.txt. With
+aarch64-linux-gnu-g++ and qemu-aarch64-static the same runs for aarch64, scalar and NEON. AVX-512
+needs no machine that has it: with SIMDe's headers its kernels are compiled from their own source
+against functions that do what the instructions do, and run in place of the AVX2 ones. What is not
+installed is skipped with a line that says so.
+
+--update writes tests/data/digests.txt, from the scalar kernels of g++. A digest that changes is a
+change of the arithmetic: see CONTRIBUTING.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+CASES = ROOT / "tests" / "data" / "digest_cases.txt"
+STORED = ROOT / "tests" / "data" / "digests.txt"
+HEADER = """\
+# Digests of the cases of digest_cases.txt: parameters, losses, predictions.
+# Written by: python tests/cpp/check_digests.py --update
+"""
+TARGETS = {"gcc": "g++", "clang": "clang++", "aarch64": "aarch64-linux-gnu-g++", "avx512": "g++"}
+EMULATOR = "qemu-aarch64-static"
+SIMDE = Path("/usr/include/simde/x86/avx512.h")
+# As in CMakeLists.txt; what SIMDe implements runs as AVX2.
+EMULATED_FLAGS = [
+    "-std=c++20", "-O2", "-mavx2", "-mfma", "-fno-lto", "-fno-exceptions", "-ffp-contract=off",
+    "-fno-fast-math", "-fno-math-errno", "-fno-trapping-math", "-w",
+]  # fmt: skip
+
+
+def run(*command: object, **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(list(map(str, command)), text=True, **options)  # type: ignore[call-overload, no-any-return]
+
+
+def build(work: Path, target: str) -> Path:
+    """Configure and build the program with CMake; its flags are the library's."""
+    folder = work / target
+    options = [f"-DCMAKE_CXX_COMPILER={TARGETS[target]}"]
+    if target == "aarch64":
+        options += ["-DCMAKE_SYSTEM_NAME=Linux", "-DCMAKE_SYSTEM_PROCESSOR=aarch64"]
+        options += ["-DCMAKE_EXE_LINKER_FLAGS=-static"]
+    if shutil.which("ninja"):
+        options += ["-G", "Ninja"]
+    run(
+        "cmake", "-S", ROOT, "-B", folder, "-DCMAKE_BUILD_TYPE=Release",
+        "-DCMAKE_CXX_FLAGS_RELEASE=-O2", "-DSCHUSS_BUILD_PYTHON=OFF", "-DSCHUSS_BUILD_CPP_TESTS=ON",
+        *options, check=True, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    jobs = os.environ.get("CMAKE_BUILD_PARALLEL_LEVEL", str(os.cpu_count()))
+    command = ["cmake", "--build", folder, "--target", "digests", "--parallel", jobs]
+    run(*command, check=True, stdout=subprocess.DEVNULL)
+    return folder / "digests"
+
+
+def build_avx512(work: Path) -> Path:
+    """The AVX-512 kernels against SIMDe, linked where the program looks for the AVX2 ones."""
+    plain = build(work, "gcc").parent
+    folder = work / "avx512"
+    folder.mkdir(exist_ok=True)
+    (folder / "immintrin.h").write_text(
+        "#define SIMDE_ENABLE_NATIVE_ALIASES\n#include <simde/x86/avx512.h>\n"
+        "#include <simde/x86/fma.h>\n"
+    )
+    kernels = folder / "kernels.o"
+    run(
+        "g++", *EMULATED_FLAGS, f"-I{folder}", f"-I{ROOT / 'cpp'}", "-DkAvx512Kernels=kAvx2Kernels",
+        "-c", ROOT / "cpp/kernels/isa/avx512.cpp", "-o", kernels, check=True,
+    )  # fmt: skip
+    # kAvx512Kernels is asked for too, and never taken: this machine has none.
+    (folder / "none.cpp").write_text(
+        '#include "kernels/kernels.hpp"\n'
+        "namespace schuss { extern const KernelSet kAvx512Kernels;\n"
+        'const KernelSet kAvx512Kernels{"none", {}, {}}; }\n'
+    )
+    program = folder / "digests"
+    sources = [ROOT / "tests/cpp/digests.cpp", ROOT / "cpp/kernels/dispatch.cpp"]
+    sources += [ROOT / "cpp/kernels/isa/scalar.cpp", folder / "none.cpp"]
+    run(
+        "g++", "-std=c++20", "-O2", "-ffp-contract=off", "-pthread", f"-I{ROOT / 'cpp'}", *sources,
+        kernels, plain / "libschuss_core.a", "-o", program, check=True,
+    )  # fmt: skip
+    return program
+
+
+def missing(target: str) -> str | None:
+    """What keeps a target from being run here."""
+    needed = ["cmake", TARGETS[target], *([EMULATOR] if target == "aarch64" else [])]
+    for tool in needed:
+        if not shutil.which(tool):
+            return f"{tool} is not installed"
+    if target == "avx512" and not SIMDE.exists():
+        return "SIMDe's headers (libsimde-dev) are not installed"
+    return None
+
+
+def instruction_sets(target: str) -> list[str]:
+    if target in ("aarch64", "avx512"):
+        return ["scalar", "neon"] if target == "aarch64" else ["avx512"]
+    machine = os.uname().machine
+    if machine in ("aarch64", "arm64"):
+        return ["scalar", "neon"]
+    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    avx512 = all(f" avx512{part}" in flags for part in ("f", "dq", "bw", "vl"))
+    return ["scalar", "avx2"] + (["avx512"] if avx512 else [])
+
+
+def compare(target: str, program: Path) -> bool:
+    """Run the program under each instruction set; true when every digest is the stored one."""
+    good = True
+    for isa in instruction_sets(target):
+        # An emulated machine is slow, and threads change what runs, not what is emulated.
+        for threads in (2,) if target in ("aarch64", "avx512") else (1, 3):
+            command = [program, CASES, "--expect", STORED, "--threads", threads]
+            if target == "aarch64":
+                command.insert(0, EMULATOR)
+            found = run(*command, env={**os.environ, "SCHUSS_ISA": isa}, stdout=subprocess.PIPE)
+            print(f"{target}: {found.stdout.strip()}", flush=True)
+            good = good and found.returncode == 0
+    return good
+
+
+def update(program: Path) -> None:
+    environment = {**os.environ, "SCHUSS_ISA": "scalar"}
+    found = run(program, CASES, env=environment, stdout=subprocess.PIPE, check=True)
+    lines = [line for line in found.stdout.splitlines() if not line.startswith("#")]
+    STORED.write_text(HEADER + "\n".join(lines) + "\n")
+    print(f"{STORED}: {len(lines)} cases")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser.add_argument("targets", nargs="*", choices=[[], *TARGETS], help="default: all")
+    parser.add_argument("--work", type=Path, help="keep the builds in this folder")
+    parser.add_argument("--update", action="store_true", help="write tests/data/digests.txt")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        work = arguments.work or Path(temporary)
+        work.mkdir(parents=True, exist_ok=True)
+        if arguments.update:
+            update(build(work, "gcc"))
+            return 0
+        good = True
+        for target in arguments.targets or TARGETS:
+            if reason := missing(target):
+                print(f"{target}: {reason}: skipped")
+                continue
+            program = build_avx512(work) if target == "avx512" else build(work, target)
+            good = compare(target, program) and good
+        return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
