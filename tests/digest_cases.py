@@ -4,8 +4,8 @@
 tests/cpp/digest_cases.hpp says the same in C++. Every number is k / 2**m for an integer k of 12
 bits, a hash of (stream, place), so that each language makes the same ones exactly.
 
-Run as a program, this file trains cases and prints their digests as JSON; the instruction set is
-SCHUSS_ISA's. Its argument is a JSON list of [name, threads, layout].
+Run as a program, this file reads a JSON list of [name, threads, layout] and prints the digests of
+those trainings as JSON; the instruction set is SCHUSS_ISA's.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import schuss
-from schuss import nn, optim
+from schuss import _schuss, nn, optim
 
 DATA = Path(__file__).parent / "data"
 CASES_FILE = DATA / "digest_cases.txt"
@@ -296,6 +296,7 @@ def run_case(case: Case, threads: int = 1, layout: str = "aligned") -> Run:
 
 
 def main() -> None:
+    _schuss.testing.set_work_per_thread(1.0)  # the smallest step is shared
     wanted = json.loads(sys.stdin.read())
     found = [run_case(cases()[name], threads, layout).digests for name, threads, layout in wanted]
     print(json.dumps({"isa": schuss.info()["isa"], "digests": found}))

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """Train the stored cases under every compiler, instruction set and architecture there is.
 

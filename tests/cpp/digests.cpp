@@ -27,6 +27,7 @@
 #include "optim/optimizer.hpp"
 #include "parallel/team.hpp"
 #include "sha256.hpp"
+#include "train/batch_step.hpp"
 #include "train/evaluate.hpp"
 #include "train/trainer.hpp"
 
@@ -193,7 +194,10 @@ int run(int argc, char** argv) {
   if (argc < 2) throw std::runtime_error("usage: digests CASES [--expect DIGESTS] [...]");
   std::map<std::string, std::string> options;
   for (int i = 2; i + 1 < argc; i += 2) options[argv[i]] = argv[i + 1];
-  if (options.contains("--threads")) schuss::set_num_threads(std::stoi(options["--threads"]));
+  if (options.contains("--threads")) {
+    schuss::set_num_threads(std::stoi(options["--threads"]));
+    schuss::set_work_per_thread(1.0);  // the smallest step is shared
+  }
   const bool compares = options.contains("--expect");
   const auto expected =
       compares ? read_expected(options["--expect"]) : std::map<std::string, std::string>{};
