@@ -98,10 +98,12 @@ def update(program: Path) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
-    parser.add_argument("targets", nargs="*", choices=[[], *TARGETS], help="default: all")
+    parser.add_argument("targets", nargs="*", metavar="target", help="default: all")
     parser.add_argument("--work", type=Path, help="keep the builds in this folder")
     parser.add_argument("--update", action="store_true", help="write tests/data/digests.txt")
     arguments = parser.parse_args()
+    if unknown := set(arguments.targets) - set(TARGETS):
+        parser.error(f"{', '.join(unknown)}: expected some of {', '.join(TARGETS)}")
     with tempfile.TemporaryDirectory() as temporary:
         work = arguments.work or Path(temporary)
         work.mkdir(parents=True, exist_ok=True)
