@@ -21,7 +21,7 @@ FASTEST = ISAS[-1]
 Array = npt.NDArray[Any]
 
 # Bounds on the error in units in the last place. float64: the worst of 16,500 random points (log:
-# 9,750), plus about a quarter. float32: the bounds of the C++ checker, over strides of all inputs.
+# 9,750), plus about a quarter. float32: the bounds of the C++ checker, over all inputs.
 ULP64 = {
     "exp": 1.25,
     "expm1": 1.25,
@@ -89,13 +89,37 @@ def float32_inputs(stride: int) -> Array:
     return patterns.astype(np.uint32).view(np.float32)
 
 
+# Where one formula gives way to another, or a reduced argument changes sign.
+HALF_LN2 = math.log(2) / 2
+SEAMS = {
+    "exp": HALF_LN2 * np.arange(-2043, 2046, 2),
+    "expm1": np.append(HALF_LN2 * np.arange(-107, 2046, 2), [-40.0, 80.0]),
+    "log": math.sqrt(0.5) * 2.0 ** np.arange(-1022, 1023, 3),
+    "log1p": np.append(math.sqrt(0.5) * 2.0 ** np.arange(-2, 1023, 3) - 1, [2.0**-53, -(2.0**-54)]),
+    "tanh": np.append(HALF_LN2 * np.arange(-31, 32) / 2, [-0.6, 0.6, -20.0, 20.0]),
+    "sigmoid": HALF_LN2 * np.arange(-2043, 60, 2),
+    "softplus": HALF_LN2 * np.arange(-2043, 60, 2),
+    "erf": np.array([-5.95, -1.0, 1.0, 5.95]),
+    "erfc": np.append(np.sqrt(HALF_LN2 * np.arange(1, 2043, 2)), [-0.45, 0.45, 4.0, 26.5]),
+}
+
+
+def float64_seams(name: str) -> Array:
+    """The seams and their neighbours on both sides."""
+    seams = SEAMS[name]
+    x = np.concatenate([seams + step * np.spacing(seams) for step in range(-2, 3)])
+    low, high = DENSE[name]
+    return x[(x > low) & (x < high)] if name != "log" else x
+
+
 def float64_points(name: str) -> Array:
     rng = np.random.default_rng(20)
     low, high = DENSE[name]
     close = rng.uniform(max(low, -1.5), min(high, 1.5), 500)
     tiny = 10.0 ** rng.uniform(-307, -1, 60)
     both = tiny if name == "log" else np.concatenate([tiny, -tiny])
-    return np.concatenate([rng.uniform(low, high, 300), close, both])
+    dense = [rng.uniform(low, high, 300), close, both]
+    return np.concatenate([*dense, float64_seams(name)])
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

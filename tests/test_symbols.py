@@ -7,22 +7,14 @@ may keep the AVX-512 copy on a machine without AVX-512, or one with other roundi
 
 from __future__ import annotations
 
-import os
 import platform
 import re
-import shlex
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parent.parent
-ISAS = {
-    "x86_64": ["scalar", "avx2", "avx512"],
-    "aarch64": ["scalar", "neon"],
-    "arm64": ["scalar", "neon"],
-}.get(platform.machine(), ["scalar"])
+from cpp_build import ISAS, ROOT, build_flags, compilers
 
 # fma: exact by definition, the scalar path's. The others move bytes. Leading underscores: the
 # linker's and the compiler's own.
@@ -33,26 +25,6 @@ pytestmark = [
     pytest.mark.skipif(platform.system() != "Linux", reason="reads nm's output for ELF objects"),
     pytest.mark.skipif(shutil.which("nm") is None, reason="nm (binutils) is not installed"),
 ]
-
-
-def compilers() -> list[list[str]]:
-    """What CXX names, or g++ and clang++ where they are installed."""
-    if os.environ.get("CXX"):
-        return [shlex.split(os.environ["CXX"])]
-    return [[name] for name in ("g++", "clang++") if shutil.which(name)]
-
-
-def build_flags(isa: str) -> list[str]:
-    """The flags that CMakeLists.txt gives this unit: one place to change them."""
-    text = (ROOT / "CMakeLists.txt").read_text()
-
-    def listed(name: str) -> list[str]:
-        match = re.search(rf"set\({name}\s([^)]*)\)", text)
-        return match.group(1).split() if match else []
-
-    kernel_flags = listed("kernel_flags")
-    assert "-ffp-contract=off" in kernel_flags, "CMakeLists.txt: set(kernel_flags ...) not found"
-    return [*listed(f"isa_flags_{isa}"), *kernel_flags]
 
 
 @pytest.fixture(scope="module", params=compilers() or [None], ids=lambda c: c and Path(c[0]).name)

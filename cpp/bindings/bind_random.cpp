@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cmath>
 
+#include "base/fp_environment.hpp"
 #include "base/normal_quantile.hpp"
 #include "base/philox.hpp"
 #include "bindings/common.hpp"
@@ -22,6 +23,7 @@ SeedState state;
 /// Fills the user's elements in row-major order with make(element number), rounded to the dtype once.
 template <class Make>
 void fill(Parameter& parameter, Make make) {
+  const FpEnvironment environment;
   const TensorPtr values = make_tensor(parameter.dtype, parameter.shape);
   const index_t n = values->count();
   dispatch_dtype(parameter.dtype, [&]<class T>() {
@@ -34,9 +36,8 @@ void fill(Parameter& parameter, Make make) {
 void fill_uniform(Parameter& parameter, double low, double high, std::uint64_t seed,
                   std::uint64_t counter) {
   const RandomStream stream(seed, RandomUse::kInitialise, counter);
-  const double range = high - low;
   fill(parameter,
-       [&](std::uint64_t i) { return std::fma(uniform_float64(stream.bits(i)), range, low); });
+       [&](std::uint64_t i) { return std::fma(uniform_float64(stream.bits(i)), high - low, low); });
 }
 
 void fill_normal(Parameter& parameter, double mean, double std, std::uint64_t seed,
@@ -50,6 +51,7 @@ void fill_normal(Parameter& parameter, double mean, double std, std::uint64_t se
 /// Half-widths and standard deviations of the usual initialisations (Glorot and Bengio 2010; He et
 /// al. 2015; "linear": PyTorch's default for dense layers).
 double init_bound(const std::string& kind, double fan, double gain) {
+  const FpEnvironment environment;
   if (kind == "kaiming_uniform") return gain * std::sqrt(3.0 / fan);
   if (kind == "kaiming_normal") return gain / std::sqrt(fan);
   if (kind == "xavier_uniform") return gain * std::sqrt(6.0 / fan);

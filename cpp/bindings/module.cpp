@@ -21,6 +21,7 @@ PYBIND11_MODULE(_schuss, m) {
   register_network(m);
   register_loss(m);
   register_optimizer(m);
+  register_schedule(m);
   register_trainer(m);
   register_random(m);
   register_testing(m);

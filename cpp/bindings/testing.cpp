@@ -4,10 +4,12 @@
 #include <pybind11/stl.h>
 
 #include <array>
+#include <atomic>
 
 #include "bindings/common.hpp"
 #include "bindings/testing.hpp"
 #include "kernels/dispatch.hpp"
+#include "parallel/team.hpp"
 
 namespace schuss::bindings {
 namespace {
@@ -185,6 +187,20 @@ py::object all_finite(const std::string& isa, const py::array& x) {
   });
 }
 
+/// Runs a region in which one thread throws (-1: none). Returns how many threads met.
+int throw_in_region(int threads, int thrower) {
+  std::atomic<int> met{0};
+  run_region(threads, [&](const Region& region) {
+    if (region.thread == thrower) {
+      throw ValueError("thread " + std::to_string(region.thread) + " of " +
+                       std::to_string(region.threads));
+    }
+    if (thrower < 0) region.meet();
+    ++met;
+  });
+  return met;
+}
+
 }  // namespace
 
 void register_testing(py::module_& m) {
@@ -194,6 +210,8 @@ void register_testing(py::module_& m) {
     for (const KernelSet* set : available_kernels()) names.emplace_back(set->isa);
     return names;
   });
+  testing.def("throw_in_region", &throw_in_region, py::arg("threads"), py::arg("thrower"));
+  testing.def("quota_cores", &quota_cores, py::arg("root"), py::arg("group"));
   testing.def("unary", &unary, py::arg("isa"), py::arg("name"), py::arg("x"));
   testing.def("activation", &activation, py::arg("isa"), py::arg("name"), py::arg("x"),
               py::arg("a") = 0.0, py::arg("beta") = 1.0, py::arg("threshold") = 20.0);

@@ -15,7 +15,9 @@
 #include "base/permutation.hpp"
 #include "base/philox.hpp"
 #include "base/require.hpp"
+#include "base/scalar_cos.hpp"
 #include "base/scalar_math.hpp"
+#include "base/scalar_pow.hpp"
 #include "kernels/dispatch.hpp"
 
 namespace py = pybind11;
@@ -314,6 +316,24 @@ void register_random_numbers(py::module_& testing) {
         return out;
       },
       py::arg("x"));
+  testing.def(
+      "scalar_cos",
+      [](const Array<double>& x) {
+        py::array_t<double> out(x.size());
+        for (index_t i = 0; i < x.size(); ++i) out.mutable_data()[i] = scalar_cos(x.data()[i]);
+        return out;
+      },
+      py::arg("x"));
+  testing.def(
+      "scalar_pow",
+      [](const Array<double>& x, const Array<double>& y) {
+        py::array_t<double> out(x.size());
+        for (index_t i = 0; i < x.size(); ++i) {
+          out.mutable_data()[i] = scalar_pow(x.data()[i], y.data()[i]);
+        }
+        return out;
+      },
+      py::arg("x"), py::arg("y"), "As many results as x has elements.");
   testing.def("exact_pow_int", &exact_pow_int, py::arg("base"), py::arg("exponent"));
 }
 

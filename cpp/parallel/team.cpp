@@ -141,13 +141,22 @@ int threads_from_environment(const char* name) {
   return end != text && n >= 1 ? static_cast<int>(std::min<long>(n, kMostThreads)) : 0;
 }
 
-/// Processors that the control group's quota pays for; 0: no quota.
-int quota_cores() {
-  std::ifstream file("/sys/fs/cgroup/cpu.max");
-  std::string quota;
+/// Cores that a control group's own quota pays for; 0: none of its own.
+int own_quota(const std::string& folder) {
+  std::ifstream file(folder + "/cpu.max");
+  double quota = 0.0;  // the word "max" is no number
   double period = 0.0;
-  if (!(file >> quota >> period) || quota == "max" || !(period > 0.0)) return 0;
-  return std::max(1, static_cast<int>(std::strtod(quota.c_str(), nullptr) / period + 0.5));
+  if (!(file >> quota >> period) || !(quota > 0.0) || !(period > 0.0)) return 0;
+  return std::max(1, static_cast<int>(quota / period + 0.5));
+}
+
+/// This process's control group (version 2), as in "0::/user.slice/session"; "/" where there is none.
+std::string own_group() {
+  std::ifstream file("/proc/self/cgroup");
+  for (std::string line; std::getline(file, line);) {
+    if (line.rfind("0::/", 0) == 0) return line.substr(3);
+  }
+  return "/";
 }
 
 void check_threads(int n) {
@@ -170,6 +179,15 @@ int default_threads() {
 
 }  // namespace
 
+int quota_cores(const std::string& root, std::string group) {
+  int least = own_quota(root);
+  for (; group.size() > 1; group.erase(group.rfind('/'))) {
+    const int own = own_quota(root + group);
+    if (own > 0 && (least == 0 || own < least)) least = own;
+  }
+  return least;
+}
+
 int usable_cores() {
   static const int cores = [] {
     int n = static_cast<int>(std::thread::hardware_concurrency());
@@ -177,7 +195,7 @@ int usable_cores() {
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof(set), &set) == 0) n = CPU_COUNT(&set);
 #endif
-    if (const int quota = quota_cores()) n = std::min(n, quota);
+    if (const int quota = quota_cores("/sys/fs/cgroup", own_group())) n = std::min(n, quota);
     return std::clamp(n, 1, kMostThreads);
   }();
   return cores;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <string>
 
 #include "parallel/barrier.hpp"
 #include "parallel/places.hpp"
@@ -20,6 +21,9 @@ int override_num_threads(int n);
 
 /// Processors this process may run on, at least 1.
 int usable_cores();
+/// Cores that the quotas of control group `group` ("/a/b", below folder `root`) and of its parents pay
+/// for, rounded, at least 1; 0: there is no quota.
+int quota_cores(const std::string& root, std::string group);
 
 /// What a region's threads get.
 struct Region {

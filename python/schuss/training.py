@@ -29,6 +29,7 @@ from schuss.history import History
 from schuss.nn.loss import Loss
 from schuss.nn.native import network_of
 from schuss.optim import Optimizer
+from schuss.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 if TYPE_CHECKING:
     from schuss._typing import Metric, PythonLoss, TensorLike
@@ -57,6 +58,7 @@ def fit(
     metrics: Sequence[str | Metric] | None = None,
     progress: bool | None = None,
     callback: Callable[[int, History], Any] | None = None,
+    scheduler: LRScheduler | None = None,
     keep_last_finite: bool = True,
     num_threads: int | None = None,
     shards: int = 1,
@@ -100,6 +102,9 @@ def fit(
         Show a progress bar; by default on a terminal only.
     callback : callable (epoch, history), optional
         Called after every epoch, counted from 0 in this call; a true result stops training.
+    scheduler : optim.lr_scheduler.LRScheduler, optional
+        Of this optimizer; takes a step after every epoch, before the callback.
+        `ReduceLROnPlateau` looks at the validation loss, or else at the training loss.
     keep_last_finite : bool, default True
         When parameters overflow, put those of the epoch's start back.
     num_threads : int, optional
@@ -142,6 +147,7 @@ def fit(
         raise TypeError(f"optimizer: got {type_name(optimizer)}; expected one of schuss.optim")
     if callback is not None and not callable(callback):
         raise TypeError(f"callback: got {type_name(callback)}; expected a callable")
+    _check_scheduler(scheduler, optimizer)
     n_epochs = as_count(epochs, "epochs")
     options = {
         "batch_size": None if batch_size is None else as_count(batch_size, "batch_size"),
@@ -159,11 +165,15 @@ def fit(
     with claim([*model.parameters(), *optimizer._parameters()], "fit"), thread_count(num_threads):
         with _unchanged_on_error(optimizer):
             run = _Run(model, criterion, optimizer, X, y, options, chosen_seed)
+            judge = None  # what the scheduler does with the validation loss
+            if isinstance(scheduler, ReduceLROnPlateau) and validation is not None:
+                judge = scheduler.step
+            run.scheduler = scheduler if judge is None else None
             if validation is not None:
                 with naming("validation_data"):
                     evaluate(model, criterion, *validation)  # errors come first
         with training_mode(model), enable_grad(), _bar(show, n_epochs) as advance:
-            each_epoch = bool(validation or measured or callback)
+            each_epoch = bool(validation or measured or callback or scheduler)
             slice_seconds = _REDRAW_SECONDS if show else _FOREVER
             run.train(
                 n_epochs,
@@ -171,7 +181,14 @@ def fit(
                 slice_seconds,
                 advance,
                 lambda history: _after_epoch(
-                    model, criterion, (X, y), validation, measured, callback, history
+                    model,
+                    criterion,
+                    (X, y),
+                    validation,
+                    measured,
+                    judge,
+                    callback,
+                    history,
                 ),
             )
     return run.history
@@ -219,6 +236,7 @@ class _Run:
         if options["drop_last"] and options["batch_size"] is not None:
             n_rows = steps * options["batch_size"]
         self.history = History(n_rows)
+        self.scheduler: LRScheduler | None = None
 
     def _make(self, epoch: int, step: int) -> _schuss.Trainer | StepLoop:
         network = network_of(self._model, self._X)
@@ -261,6 +279,9 @@ class _Run:
                 finally:
                     history.extend(as_array(loop.losses[seen:]), as_array(loop.seconds[seen:]))
                     memory.update(epoch=first + loop.epochs_done, step=loop.steps_done)
+                    # Also where a signal came with the last step: the next call goes on from here.
+                    if loop.epochs_done > seen:
+                        self._step_scheduler()
                 advance(loop.epochs_done - seen)
                 if each_epoch and loop.epochs_done > seen and after_epoch(history):
                     history.stopped = "callback"
@@ -274,6 +295,12 @@ class _Run:
             if isinstance(error, NonFiniteError):
                 raise
             raise self._non_finite(first, *error.args) from None
+
+    def _step_scheduler(self) -> None:
+        if isinstance(self.scheduler, ReduceLROnPlateau):
+            self.scheduler.step(self.history.loss[-1])
+        elif self.scheduler is not None:
+            self.scheduler.step()
 
     def _non_finite(
         self, first: int, found: str, epoch: int, step: int, parameter: int
@@ -307,6 +334,17 @@ def _check_ownership(model: Module, optimizer: Optimizer) -> None:
                 )
 
 
+def _check_scheduler(scheduler: Any, optimizer: Optimizer) -> None:
+    if scheduler is None:
+        return
+    if not isinstance(scheduler, LRScheduler):
+        raise TypeError(
+            f"scheduler: got {type_name(scheduler)}; expected one of schuss.optim.lr_scheduler"
+        )
+    if scheduler.optimizer is not optimizer:
+        raise ValueError("scheduler: it is another optimizer's; make it from the one given to fit")
+
+
 def _checked_pair(pair: Any) -> tuple[TensorLike, TensorLike] | None:
     if pair is None:
         return None
@@ -335,6 +373,7 @@ def _after_epoch(
     training: tuple[TensorLike, TensorLike],
     validation: tuple[TensorLike, TensorLike] | None,
     metrics: list[tuple[str, Metric | None]],
+    judge: Callable[[float], None] | None,
     callback: Callable[[int, History], Any] | None,
     history: History,
 ) -> bool:
@@ -346,4 +385,6 @@ def _after_epoch(
             history.val_loss.append(found["loss"])
         for name, _ in metrics:
             history.metrics.setdefault(name, []).append(found[name])
+    if judge is not None:
+        judge(history.val_loss[-1])
     return callback is not None and bool(callback(history.epochs - 1, history))

@@ -39,16 +39,19 @@ class ParamGroup(MutableMapping[str, Any]):
     0.05
     """
 
-    __slots__ = ("_index", "_names", "_native")
+    __slots__ = ("_index", "_initial_lr", "_names", "_native")
 
     def __init__(self, native: _schuss.Optimizer, index: int, names: tuple[str, ...]) -> None:
         self._native = native
         self._index = index
         self._names = names
+        self._initial_lr: float | None = None  # where a schedule started
 
     def __getitem__(self, name: str) -> Any:
         if name == "params":
             return self._native.params(self._index)
+        if name == "initial_lr" and self._initial_lr is not None:
+            return self._initial_lr
         if name not in self._names:
             raise KeyError(name)
         if name == "betas":
@@ -59,6 +62,9 @@ class ParamGroup(MutableMapping[str, Any]):
     def __setitem__(self, name: str, value: Any) -> None:
         if name == "params":
             raise TypeError("params: a group keeps its parameters; use add_param_group for more")
+        if name == "initial_lr":
+            self._initial_lr = as_number(value, name)
+            return
         options = native_options({name: value}, self._names)
         before = {option: self._native.get(self._index, option) for option in options}
         try:
@@ -75,9 +81,11 @@ class ParamGroup(MutableMapping[str, Any]):
     def __iter__(self) -> Iterator[str]:
         yield "params"
         yield from self._names
+        if self._initial_lr is not None:
+            yield "initial_lr"
 
     def __len__(self) -> int:
-        return 1 + len(self._names)
+        return 1 + len(self._names) + (self._initial_lr is not None)
 
     def __repr__(self) -> str:
         return repr(dict(self))
@@ -174,9 +182,13 @@ class Optimizer:
         if "params" not in param_group:
             raise ValueError('param_group: there is no "params" in it')
         own = {name: value for name, value in param_group.items() if name != "params"}
+        initial_lr = own.pop("initial_lr", None)  # not an option: a schedule's
         options = native_options({**self.defaults, **own}, self._names)
         self._native.add_group(_as_parameters(param_group["params"]), options)
-        self.param_groups.append(ParamGroup(self._native, len(self.param_groups), self._names))
+        group = ParamGroup(self._native, len(self.param_groups), self._names)
+        if initial_lr is not None:
+            group["initial_lr"] = initial_lr
+        self.param_groups.append(group)
 
     def _parameters(self) -> list[Parameter]:
         return [parameter for group in self.param_groups for parameter in group["params"]]
@@ -244,6 +256,8 @@ class Optimizer:
             self._native.load_state(states)
             for index in range(len(groups)):
                 _copy_options(trial, index, self._native, index, self._names)
+                if groups[index].get("initial_lr") is not None:
+                    self.param_groups[index]["initial_lr"] = groups[index]["initial_lr"]
             self._progress.update(state_dict.get("progress", {}))
 
     @classmethod
