@@ -21,7 +21,7 @@ import schuss
 from cases import CASES, Problem, make_problem
 from peers_schuss import Schuss, SchussLoop, make_criterion, make_model
 from reference import EPS
-from schuss import optim
+from schuss import nn, optim
 from schuss.nn import functional
 
 if TYPE_CHECKING:
@@ -84,6 +84,27 @@ def test_fit_one_epoch(benchmark: BenchmarkFixture, name: str) -> None:
     contender = Schuss(problem_of(name, 1024), shuffled=False, threads=1)
     benchmark(contender.train, 1)
     assert_finite(contender)
+
+
+@pytest.mark.parametrize("dead", [False, True])
+def test_momentum_step_of_dead_units(benchmark: BenchmarkFixture, dead: bool) -> None:
+    """5,000 steps on, units that no input reaches cost what living ones do."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((32, 64)).astype(np.float32)
+    y = rng.standard_normal((32, 1)).astype(np.float32)
+    model = schuss.nn.Sequential(
+        schuss.nn.Linear(64, 256), schuss.nn.ReLU(), schuss.nn.Linear(256, 1)
+    )
+    optimizer = optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
+    criterion = nn.MSELoss()
+    options = {"batch_size": None, "seed": 0}
+    schuss.fit(model, criterion, optimizer, x, y, epochs=5, **options)
+    if dead:
+        model[0].bias.numpy()[::2] = -1000.0
+    schuss.fit(model, criterion, optimizer, x, y, epochs=5000, **options)
+    benchmark(schuss.fit, model, criterion, optimizer, x, y, epochs=100, **options)
+    buffer = optimizer.state_dict()["state"][0]["momentum_buffer"]
+    assert (not buffer[::2].any()) == dead
 
 
 def test_fit_line30_1000_epochs(benchmark: BenchmarkFixture) -> None:
