@@ -78,13 +78,40 @@ inline Lanes<T> add(const Lanes<T>& a, const Lanes<T>& b) {
   return r;
 }
 
-/// The sum of all lanes in the contract's tree.
+/// The levels of the tree that add whole registers.
 template <class T>
-inline T tree_sum(Lanes<T> a) {
+inline typename Simd<T>::V tree_register(Lanes<T> a) {
   for (int half = Lanes<T>::kParts / 2; half >= 1; half /= 2) {
     for (int j = 0; j < half; ++j) a.part[j] = Simd<T>::add(a.part[j], a.part[j + half]);
   }
-  return Simd<T>::tree(a.part[0]);
+  return a.part[0];
+}
+
+/// The sum of all lanes in the contract's tree.
+template <class T>
+inline T tree_sum(const Lanes<T>& a) {
+  return Simd<T>::tree(tree_register(a));
+}
+
+/// The same sum in every lane of a register: the way back to the next step takes no broadcast.
+template <class T>
+inline typename Simd<T>::V tree_sum_everywhere(const Lanes<T>& a) {
+  return Simd<T>::tree_everywhere(tree_register(a));
+}
+
+/// acc + x in float64 lanes: element i of x goes to lane i mod kLanes<double>, in order of i.
+inline void add_wide(const Lanes<double>& x, Lanes<double>& acc) { acc = add(acc, x); }
+inline void add_wide(const Lanes<float>& x, Lanes<double>& acc) {
+  using Wide = Simd<double>;
+  constexpr int kEach = Simd<float>::kWidth / Wide::kWidth;
+  for (int j = 0; j < Lanes<float>::kParts; ++j) {
+    Wide::V wide[kEach];
+    widen(x.part[j], wide);
+    for (int i = 0; i < kEach; ++i) {
+      Wide::V& lane = acc.part[(j * kEach + i) % Lanes<double>::kParts];
+      lane = Wide::add(lane, wide[i]);
+    }
+  }
 }
 
 }  // namespace

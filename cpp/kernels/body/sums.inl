@@ -152,17 +152,10 @@ void column_sums(const T* x, index_t ldx, index_t rows, index_t cols, T* sums, S
 
 template <class T>
 double sum_f64(const T* x, index_t n) noexcept {
-  constexpr index_t kStep = kLanes<double>;
   Lanes<double> acc = Lanes<double>::zero();
-  for (index_t i = 0; i < n; i += kStep) {
-    double wide[kStep];
-    if (n - i >= kStep) {
-      for (index_t j = 0; j < kStep; ++j) wide[j] = static_cast<double>(x[i + j]);
-    } else {
-      for (index_t j = 0; j < kStep; ++j) wide[j] = i + j < n ? static_cast<double>(x[i + j]) : 0.0;
-    }
-    acc = add(acc, Lanes<double>::load(wide));
-  }
+  index_t i = 0;
+  for (; i + kLanes<T> <= n; i += kLanes<T>) add_wide(Lanes<T>::load(x + i), acc);
+  if (i < n) add_wide(Lanes<T>::load(x + i, n - i), acc);
   return tree_sum(acc);
 }
 

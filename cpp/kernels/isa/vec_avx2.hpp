@@ -117,6 +117,11 @@ struct Simd<float> {
     const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
     return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
   }
+  static V tree_everywhere(V a) {
+    const V four = _mm256_add_ps(a, _mm256_permute2f128_ps(a, a, 0x01));
+    const V two = _mm256_add_ps(four, _mm256_permute_ps(four, 0x4e));  // (2, 3, 0, 1)
+    return _mm256_add_ps(two, _mm256_permute_ps(two, 0xb1));           // (1, 0, 3, 2)
+  }
 
   static float greatest(V a) {
     const __m128 four = larger(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
@@ -192,6 +197,10 @@ struct Simd<double> {
   static double tree(V a) {
     const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(a), _mm256_extractf128_pd(a, 1));
     return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
+  }
+  static V tree_everywhere(V a) {
+    const V two = _mm256_add_pd(a, _mm256_permute2f128_pd(a, a, 0x01));
+    return _mm256_add_pd(two, _mm256_permute_pd(two, 0x5));
   }
 
   static double greatest(V a) {

@@ -98,6 +98,12 @@ struct Simd<float> {
     const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
     return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
   }
+  static V tree_everywhere(V a) {
+    const V eight = _mm512_add_ps(a, _mm512_shuffle_f32x4(a, a, 0x4e));  // quarters 2, 3, 0, 1
+    const V four = _mm512_add_ps(eight, _mm512_shuffle_f32x4(eight, eight, 0xb1));
+    const V two = _mm512_add_ps(four, _mm512_permute_ps(four, 0x4e));
+    return _mm512_add_ps(two, _mm512_permute_ps(two, 0xb1));
+  }
 
   static float greatest(V a) {
     const __m256 low = _mm512_castps512_ps256(a);
@@ -168,6 +174,11 @@ struct Simd<double> {
     const __m256d four = _mm256_add_pd(_mm512_castpd512_pd256(a), _mm512_extractf64x4_pd(a, 1));
     const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
     return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
+  }
+  static V tree_everywhere(V a) {
+    const V four = _mm512_add_pd(a, _mm512_shuffle_f64x2(a, a, 0x4e));
+    const V two = _mm512_add_pd(four, _mm512_shuffle_f64x2(four, four, 0xb1));
+    return _mm512_add_pd(two, _mm512_permute_pd(two, 0x55));
   }
 
   static double greatest(V a) {

@@ -99,6 +99,10 @@ struct Simd<float> {
     const float32x2_t two = vadd_f32(vget_low_f32(a), vget_high_f32(a));
     return vget_lane_f32(two, 0) + vget_lane_f32(two, 1);
   }
+  static V tree_everywhere(V a) {
+    const V two = vaddq_f32(a, vextq_f32(a, a, 2));
+    return vaddq_f32(two, vrev64q_f32(two));
+  }
 
   static float greatest(V a) {
     const float32x2_t low = vget_low_f32(a);
@@ -181,6 +185,7 @@ struct Simd<double> {
 
   /// The two lanes of one register, added.
   static double tree(V a) { return vgetq_lane_f64(a, 0) + vgetq_lane_f64(a, 1); }
+  static V tree_everywhere(V a) { return vaddq_f64(a, vextq_f64(a, a, 1)); }
 
   static double greatest(V a) {
     const double first = vgetq_lane_f64(a, 0);

@@ -77,6 +77,7 @@ struct OneLane {
   }
 
   static T tree(V a) { return a; }
+  static V tree_everywhere(V a) { return a; }
   static T greatest(V a) { return a; }
 };
 
