@@ -53,6 +53,12 @@ class Permutation {
     for (; count >= kBlock; count -= kBlock, first += kBlock, out += kBlock) {
       fill_any<kBlock>(first, out);
     }
+    if (count >= kMiddleBlock) {
+      fill_any<kMiddleBlock>(first, out);
+      count -= kMiddleBlock;
+      first += kMiddleBlock;
+      out += kMiddleBlock;
+    }
     for (; count > 0; count -= kShortBlock, first += kShortBlock, out += kShortBlock) {
       if (count >= kShortBlock) {
         fill_any<kShortBlock>(first, out);
@@ -70,7 +76,10 @@ class Permutation {
   static constexpr std::size_t kRounds = 6;
   static constexpr std::size_t kSmallSetRounds = 24;
   static constexpr std::uint64_t kSmallSet = 1024;
-  static constexpr index_t kBlock = 64;  // fixed counts: loops over rows have no tails
+  // Fixed counts: loops over rows have no tails. A round waits for the one before, so a short block
+  // takes as long as one of 32.
+  static constexpr index_t kBlock = 64;
+  static constexpr index_t kMiddleBlock = 32;
   static constexpr index_t kShortBlock = 16;
 
   struct Key {

@@ -4,6 +4,7 @@
 /// blocking belong to the instruction set.
 #pragma once
 
+#include "kernels/body/transpose.inl"
 #include "kernels/body/unroll.inl"
 #include "kernels/kernels.hpp"
 
@@ -279,7 +280,11 @@ void pack(const T* b, index_t b_depth, index_t b_column, index_t k, index_t n, T
       }
       continue;
     }
-    // A transposed b: four depths at a time, so that each line of the source is used whole.
+    if (b_depth == 1) {
+      transpose_into(from, b_column, columns, k, to, kPanel, kPanel);
+      continue;
+    }
+    // Any strides: four depths at a time, so that lines of the source are used whole.
     for (index_t l = 0; l < k; l += 4) {
       const index_t depths = k - l < 4 ? k - l : 4;
       for (index_t c = 0; c < kPanel; ++c) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/body/lanes.inl"
+#include "kernels/body/transpose.inl"
 #include "kernels/body/unroll.inl"
 #include "kernels/kernels.hpp"
 
@@ -30,29 +31,85 @@ void one_input_forward(const NarrowForward<T>& p) {
   }
 }
 
+/// The lanes of kRows rows and all outputs, down to one register each: sums[row*kOutputs + o].
+template <class T, int kRows, int kOutputs>
+[[gnu::always_inline]] inline void narrow_lanes(const NarrowForward<T>& p, index_t r,
+                                                typename Simd<T>::V* sums) {
+  Lanes<T> acc[kRows * kOutputs];
+  unroll<kRows * kOutputs>([&](auto i)
+                               __attribute__((always_inline)) { acc[i] = Lanes<T>::zero(); });
+  const auto columns = [&](index_t i, auto load) __attribute__((always_inline)) {
+    Lanes<T> weight[kOutputs];  // padded with +0: whole loads
+    unroll<kOutputs>([&](auto o) __attribute__((always_inline)) {
+      weight[o] = Lanes<T>::load(p.weight + o * p.ldw + i);
+    });
+    unroll<kRows>([&](auto row) __attribute__((always_inline)) {
+      const Lanes<T> x = load(p.x + (r + row) * p.ldx + i);
+      unroll<kOutputs>([&](auto o) __attribute__((always_inline)) {
+        acc[row * kOutputs + o] = fma(x, weight[o], acc[row * kOutputs + o]);
+      });
+    });
+  };
+  const index_t whole = p.n_in / kLanes<T> * kLanes<T>;
+  for (index_t i = 0; i < whole; i += kLanes<T>) {
+    columns(
+        i, [](const T* x) __attribute__((always_inline)) { return Lanes<T>::load(x); });
+  }
+  if (whole < p.n_in) {
+    const index_t rest = p.n_in - whole;
+    columns(
+        whole, [=](const T* x) __attribute__((always_inline)) { return Lanes<T>::load(x, rest); });
+  }
+  unroll<kRows * kOutputs>([&](auto i)
+                               __attribute__((always_inline)) { sums[i] = tree_register(acc[i]); });
+}
+
+/// Rows whose outputs fill a register; the sums of as many as leave half of the registers free are
+/// made together, and the last levels of all trees at once.
 template <class T, int kOutputs>
 void narrow_rows(const NarrowForward<T>& p) {
-  constexpr index_t kStep = kLanes<T>;
-  const index_t whole = p.n_in / kStep * kStep;
-  const index_t rest = p.n_in - whole;
-  for (index_t r = 0; r < p.rows; ++r) {
-    const T* x = p.x + r * p.ldx;
-    Lanes<T> acc[kOutputs];
-    unroll<kOutputs>([&](auto o) __attribute__((always_inline)) { acc[o] = Lanes<T>::zero(); });
-    for (index_t i = 0; i < whole; i += kStep) {
-      const Lanes<T> row = Lanes<T>::load(x + i);
-      unroll<kOutputs>([&](auto o) __attribute__((always_inline)) {
-        acc[o] = fma(row, Lanes<T>::load(p.weight + o * p.ldw + i), acc[o]);
+  using S = Simd<T>;
+  using V = typename S::V;
+  constexpr int kFit = S::kRegisters / 2 / Lanes<T>::kParts / kOutputs;
+  constexpr int kAtOnce = kFit < 1 ? 1 : kFit;
+  constexpr int kFull = S::kWidth / kOutputs;
+  constexpr int kPieces = kFull / kAtOnce < 1 ? 1 : kFull / kAtOnce;
+  constexpr int kPieceRows = kFull < kAtOnce ? kFull : kAtOnce;
+  constexpr int kGroup = kPieces * kPieceRows;
+  index_t r = 0;
+  if constexpr (kGroup > 1) {
+    T bias[S::kWidth] = {};
+    for (int i = 0; i < kGroup * kOutputs; ++i) {
+      bias[i] = p.bias == nullptr ? T(0) : p.bias[i % kOutputs];
+    }
+    const bool add_bias = p.bias != nullptr;
+    const bool in_place = kOutputs == 1 && kGroup == S::kWidth && p.ldy == 1;
+    for (; r + kGroup <= p.rows; r += kGroup) {
+      V sums[S::kWidth];
+      unroll<S::kWidth>([&](auto i) __attribute__((always_inline)) { sums[i] = S::zero(); });
+      unroll<kPieces>([&](auto piece) __attribute__((always_inline)) {
+        constexpr int kFirst = piece * kPieceRows;
+        narrow_lanes<T, kPieceRows, kOutputs>(p, r + kFirst, sums + kFirst * kOutputs);
+      });
+      V y = trees_of<T>(sums);
+      if (add_bias) y = S::add(y, S::load(bias));
+      if (p.relu) y = S::select(S::le(y, S::zero()), S::zero(), y);
+      if (in_place) {
+        S::store(p.y + r, y);
+        continue;
+      }
+      T line[S::kWidth];
+      S::store(line, y);
+      unroll<kGroup * kOutputs>([&](auto i) __attribute__((always_inline)) {
+        p.y[(r + i / kOutputs) * p.ldy + i % kOutputs] = line[i];
       });
     }
-    if (rest > 0) {
-      const Lanes<T> row = Lanes<T>::load(x + whole, rest);
-      unroll<kOutputs>([&](auto o) __attribute__((always_inline)) {
-        acc[o] = fma(row, Lanes<T>::load(p.weight + o * p.ldw + whole), acc[o]);
-      });
-    }
+  }
+  for (; r < p.rows; ++r) {
+    V sums[kOutputs];
+    narrow_lanes<T, 1, kOutputs>(p, r, sums);
     unroll<kOutputs>([&](auto o) __attribute__((always_inline)) {
-      T y = tree_sum(acc[o]);
+      T y = S::tree(sums[o]);
       if (p.bias != nullptr) y = y + p.bias[o];
       p.y[r * p.ldy + o] = p.relu ? relu_of(y) : y;
     });

@@ -123,6 +123,25 @@ struct Simd<float> {
     return _mm256_add_ps(two, _mm256_permute_ps(two, 0xb1));           // (1, 0, 3, 2)
   }
 
+  static void transpose(V (&rows)[kWidth]) {
+    // Pairs, then fours of rows, a 4x4 block in each half; then the halves.
+    V four[kWidth];
+    for (int g = 0; g < kWidth; g += 4) {
+      const V low01 = _mm256_unpacklo_ps(rows[g], rows[g + 1]);
+      const V high01 = _mm256_unpackhi_ps(rows[g], rows[g + 1]);
+      const V low23 = _mm256_unpacklo_ps(rows[g + 2], rows[g + 3]);
+      const V high23 = _mm256_unpackhi_ps(rows[g + 2], rows[g + 3]);
+      four[g] = _mm256_shuffle_ps(low01, low23, 0x44);
+      four[g + 1] = _mm256_shuffle_ps(low01, low23, 0xee);
+      four[g + 2] = _mm256_shuffle_ps(high01, high23, 0x44);
+      four[g + 3] = _mm256_shuffle_ps(high01, high23, 0xee);
+    }
+    for (int j = 0; j < 4; ++j) {
+      rows[j] = _mm256_permute2f128_ps(four[j], four[j + 4], 0x20);
+      rows[j + 4] = _mm256_permute2f128_ps(four[j], four[j + 4], 0x31);
+    }
+  }
+
   static float greatest(V a) {
     const __m128 four = larger(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
     const __m128 two = larger(four, _mm_movehl_ps(four, four));
@@ -201,6 +220,17 @@ struct Simd<double> {
   static V tree_everywhere(V a) {
     const V two = _mm256_add_pd(a, _mm256_permute2f128_pd(a, a, 0x01));
     return _mm256_add_pd(two, _mm256_permute_pd(two, 0x5));
+  }
+
+  static void transpose(V (&rows)[kWidth]) {
+    const V low01 = _mm256_unpacklo_pd(rows[0], rows[1]);
+    const V high01 = _mm256_unpackhi_pd(rows[0], rows[1]);
+    const V low23 = _mm256_unpacklo_pd(rows[2], rows[3]);
+    const V high23 = _mm256_unpackhi_pd(rows[2], rows[3]);
+    rows[0] = _mm256_permute2f128_pd(low01, low23, 0x20);
+    rows[1] = _mm256_permute2f128_pd(high01, high23, 0x20);
+    rows[2] = _mm256_permute2f128_pd(low01, low23, 0x31);
+    rows[3] = _mm256_permute2f128_pd(high01, high23, 0x31);
   }
 
   static double greatest(V a) {

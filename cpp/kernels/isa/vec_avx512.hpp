@@ -18,6 +18,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/body/unroll.inl"
 #include "kernels/isa/vec_width.hpp"
 
 namespace schuss {
@@ -105,6 +106,32 @@ struct Simd<float> {
     return _mm512_add_ps(two, _mm512_permute_ps(two, 0xb1));
   }
 
+  static void transpose(V (&rows)[kWidth]) {
+    // Pairs, then fours of rows, a 4x4 block in each quarter; then the quarters.
+    V four[kWidth];
+    unroll<4>([&](auto group) __attribute__((always_inline)) {
+      constexpr int g = 4 * group;
+      const __m512d low01 = _mm512_castps_pd(_mm512_unpacklo_ps(rows[g], rows[g + 1]));
+      const __m512d high01 = _mm512_castps_pd(_mm512_unpackhi_ps(rows[g], rows[g + 1]));
+      const __m512d low23 = _mm512_castps_pd(_mm512_unpacklo_ps(rows[g + 2], rows[g + 3]));
+      const __m512d high23 = _mm512_castps_pd(_mm512_unpackhi_ps(rows[g + 2], rows[g + 3]));
+      four[g] = _mm512_castpd_ps(_mm512_unpacklo_pd(low01, low23));
+      four[g + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(low01, low23));
+      four[g + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(high01, high23));
+      four[g + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(high01, high23));
+    });
+    unroll<4>([&](auto j) __attribute__((always_inline)) {
+      const V low01 = _mm512_shuffle_f32x4(four[j], four[j + 4], 0x44);
+      const V high01 = _mm512_shuffle_f32x4(four[j], four[j + 4], 0xee);
+      const V low23 = _mm512_shuffle_f32x4(four[j + 8], four[j + 12], 0x44);
+      const V high23 = _mm512_shuffle_f32x4(four[j + 8], four[j + 12], 0xee);
+      rows[j] = _mm512_shuffle_f32x4(low01, low23, 0x88);
+      rows[j + 4] = _mm512_shuffle_f32x4(low01, low23, 0xdd);
+      rows[j + 8] = _mm512_shuffle_f32x4(high01, high23, 0x88);
+      rows[j + 12] = _mm512_shuffle_f32x4(high01, high23, 0xdd);
+    });
+  }
+
   static float greatest(V a) {
     const __m256 low = _mm512_castps512_ps256(a);
     const __m256 high = upper_half(a);
@@ -179,6 +206,25 @@ struct Simd<double> {
     const V four = _mm512_add_pd(a, _mm512_shuffle_f64x2(a, a, 0x4e));
     const V two = _mm512_add_pd(four, _mm512_shuffle_f64x2(four, four, 0xb1));
     return _mm512_add_pd(two, _mm512_permute_pd(two, 0x55));
+  }
+
+  static void transpose(V (&rows)[kWidth]) {
+    V two[kWidth];
+    unroll<4>([&](auto group) __attribute__((always_inline)) {
+      constexpr int g = 2 * group;
+      two[g] = _mm512_unpacklo_pd(rows[g], rows[g + 1]);
+      two[g + 1] = _mm512_unpackhi_pd(rows[g], rows[g + 1]);
+    });
+    unroll<2>([&](auto j) __attribute__((always_inline)) {
+      const V low01 = _mm512_shuffle_f64x2(two[j], two[j + 2], 0x44);
+      const V high01 = _mm512_shuffle_f64x2(two[j], two[j + 2], 0xee);
+      const V low23 = _mm512_shuffle_f64x2(two[j + 4], two[j + 6], 0x44);
+      const V high23 = _mm512_shuffle_f64x2(two[j + 4], two[j + 6], 0xee);
+      rows[j] = _mm512_shuffle_f64x2(low01, low23, 0x88);
+      rows[j + 2] = _mm512_shuffle_f64x2(low01, low23, 0xdd);
+      rows[j + 4] = _mm512_shuffle_f64x2(high01, high23, 0x88);
+      rows[j + 6] = _mm512_shuffle_f64x2(high01, high23, 0xdd);
+    });
   }
 
   static double greatest(V a) {

@@ -104,6 +104,18 @@ struct Simd<float> {
     return vaddq_f32(two, vrev64q_f32(two));
   }
 
+  static void transpose(V (&rows)[kWidth]) {
+    const auto wide = [](V v) { return vreinterpretq_f64_f32(v); };
+    const auto even01 = wide(vtrn1q_f32(rows[0], rows[1]));
+    const auto odd01 = wide(vtrn2q_f32(rows[0], rows[1]));
+    const auto even23 = wide(vtrn1q_f32(rows[2], rows[3]));
+    const auto odd23 = wide(vtrn2q_f32(rows[2], rows[3]));
+    rows[0] = vreinterpretq_f32_f64(vtrn1q_f64(even01, even23));
+    rows[1] = vreinterpretq_f32_f64(vtrn1q_f64(odd01, odd23));
+    rows[2] = vreinterpretq_f32_f64(vtrn2q_f64(even01, even23));
+    rows[3] = vreinterpretq_f32_f64(vtrn2q_f64(odd01, odd23));
+  }
+
   static float greatest(V a) {
     const float32x2_t low = vget_low_f32(a);
     const float32x2_t high = vget_high_f32(a);
@@ -186,6 +198,12 @@ struct Simd<double> {
   /// The two lanes of one register, added.
   static double tree(V a) { return vgetq_lane_f64(a, 0) + vgetq_lane_f64(a, 1); }
   static V tree_everywhere(V a) { return vaddq_f64(a, vextq_f64(a, a, 1)); }
+
+  static void transpose(V (&rows)[kWidth]) {
+    const V first = vtrn1q_f64(rows[0], rows[1]);
+    rows[1] = vtrn2q_f64(rows[0], rows[1]);
+    rows[0] = first;
+  }
 
   static double greatest(V a) {
     const double first = vgetq_lane_f64(a, 0);

@@ -12,6 +12,7 @@ namespace {
 /// `fma(a,b,c)` = a*b+c and `fnma(a,b,c)` = c-a*b, each rounded once.
 /// `tree(v)` adds the lanes of one register: (i, i+W/2), (i, i+W/4), ..., (0, 1); W = 1 gives v.
 /// `tree_everywhere(v)` is that sum in every lane.
+/// `transpose(rows)` exchanges rows and lanes of W registers.
 /// `greatest(v)` is the largest lane of a v without NaN; of zeros, either.
 /// Absent lanes of a partial load are +0. Comparisons are false on NaN but for `unordered`.
 template <class T>
