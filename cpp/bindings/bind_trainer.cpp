@@ -3,7 +3,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
-#include <chrono>
+#include <algorithm>
 
 #include "base/permutation.hpp"
 #include "base/text.hpp"
@@ -85,8 +85,6 @@ class PyTrainer {
   }
 
   std::string run(index_t epochs, double seconds) {
-    const index_t before = trainer_->epochs_done();
-    const auto begin = std::chrono::steady_clock::now();
     RunStatus status = RunStatus::kDone;
     {
       const BusyGuard guard(network_->busy(), "the model");
@@ -95,28 +93,21 @@ class PyTrainer {
       status = trainer_->run(epochs, seconds, [] { return !signal_pending(); });
     }
     if (PyErr_Occurred() != nullptr) throw py::error_already_set();
-    pending_seconds_ +=
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-    const index_t done = trainer_->epochs_done() - before;
-    for (index_t e = 0; e < done; ++e) {
-      seconds_.push_back(pending_seconds_ / static_cast<double>(done));
-    }
-    if (done > 0) pending_seconds_ = 0.0;
     return finish(status);
   }
 
-  py::array losses() const { return as_array(trainer_->losses()); }
-  py::array seconds() const { return as_array(seconds_); }
+  py::array losses_from(index_t first) const {
+    const std::vector<double>& all = trainer_->losses();
+    const auto size = static_cast<index_t>(all.size());
+    const index_t begin = std::clamp<index_t>(first, 0, size);
+    return py::array_t<double>(size - begin, all.data() + begin);
+  }
   index_t epochs_done() const { return trainer_->epochs_done(); }
   int threads() const { return trainer_->threads(); }
   index_t steps_done() const { return trainer_->steps_done(); }
   index_t steps_per_epoch() const { return trainer_->steps_per_epoch(); }
 
  private:
-  static py::array as_array(const std::vector<double>& values) {
-    return py::array_t<double>(static_cast<py::ssize_t>(values.size()), values.data());
-  }
-
   void check_parameters() const {
     const auto& known = network_->network().parameters();
     for (const Optimizer::Slot& slot : optimizer_->slots()) {
@@ -157,8 +148,6 @@ class PyTrainer {
   std::shared_ptr<Optimizer> optimizer_;
   DataSet data_;
   std::unique_ptr<Trainer> trainer_;
-  std::vector<double> seconds_;
-  double pending_seconds_ = 0.0;
 };
 
 double evaluate_all(CallableNetwork& network, const PyLoss& loss, const py::object& x,
@@ -235,8 +224,8 @@ void register_trainer(py::module_& m) {
            py::arg("shards") = 1)
       .def("run", &PyTrainer::run, py::arg("epochs"), py::arg("seconds"),
            "Trains until that many epochs are done in all, or that much time has passed.")
-      .def_property_readonly("losses", &PyTrainer::losses)
-      .def_property_readonly("seconds", &PyTrainer::seconds)
+      .def("losses_from", &PyTrainer::losses_from, py::arg("first"),
+           "Losses of the epochs that are done, from epoch `first` on.")
       .def_property_readonly("epochs_done", &PyTrainer::epochs_done)
       .def_property_readonly("threads", &PyTrainer::threads, "Threads that share a step's work.")
       .def_property_readonly("steps_done", &PyTrainer::steps_done)

@@ -75,18 +75,20 @@ class StepLoop:
                 f"{batch_size} and would be dropped; use a smaller batch_size"
             )
         self.steps_done = first_step
-        self.losses: list[float] = []
-        self.seconds: list[float] = []
+        self._losses: list[float] = []
         self._sum = 0.0
         self._rows = 0
-        self._pending = 0.0
         self._snapshot: tuple[list[Array], list[dict[str, Any]]] | None = None
         self._fresh = True  # the next step starts an epoch
 
     @property
     def epochs_done(self) -> int:
         """Whole epochs so far."""
-        return len(self.losses)
+        return len(self._losses)
+
+    def losses_from(self, first: int) -> Array:
+        """Losses of the epochs that are done, from epoch `first` on."""
+        return np.array(self._losses[first:])
 
     def run(self, epochs: int, seconds: float) -> str:
         """Train until that many epochs are done in all, or that much time has passed."""
@@ -112,20 +114,17 @@ class StepLoop:
                     self.steps_done += 1
                     if time.perf_counter() - begin >= seconds:
                         return "time"
-                self._finish_epoch(begin)
-                begin = time.perf_counter()
+                self._finish_epoch()
             self._check_parameters(self.epochs_done - 1, self.steps_per_epoch - 1, "")
             return "done"
         finally:
-            self._pending += time.perf_counter() - begin
             for parameter, grad in kept:
                 parameter.grad = grad
 
-    def _finish_epoch(self, begin: float) -> None:
-        self.losses.append(self._sum / self._rows)
-        self.seconds.append(self._pending + time.perf_counter() - begin)
+    def _finish_epoch(self) -> None:
+        self._losses.append(self._sum / self._rows)
         self.steps_done = self._rows = 0
-        self._sum = self._pending = 0.0
+        self._sum = 0.0
         self._fresh = True
 
     def _step(self) -> None:

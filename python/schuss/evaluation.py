@@ -228,12 +228,14 @@ def thread_count(num_threads: int | None) -> Iterator[None]:
 def training_mode(model: Module, mode: bool = True) -> Iterator[None]:
     """Put every module in training or evaluation mode, and back to its own afterwards."""
     before = [(module, module.training) for module in model.modules()]
-    model.train(mode)
+    if any(training != mode for _, training in before):
+        model.train(mode)
     try:
         yield
     finally:
         for module, training in before:
-            module.training = training
+            if module.training != training:
+                module.training = training
 
 
 # ---- accuracy ------------------------------------------------------------------------------------

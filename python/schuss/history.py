@@ -50,7 +50,7 @@ class History:
         self._loss: list[float] = []
         self._seconds: list[float] = []
         # Native loops finish millions of epochs a second: they become Python numbers when read.
-        self._unread: list[tuple[Array, Array]] = []
+        self._unread: list[tuple[Array, float]] = []
         self.val_loss: list[float] = []
         self.metrics: dict[str, list[float]] = {}
         self.stopped: str | None = None
@@ -60,15 +60,15 @@ class History:
         self.loss.append(float(loss))
         self.seconds.append(float(seconds))
 
-    def extend(self, losses: Array, seconds: Array) -> None:
-        """Add epochs: arrays of the same length."""
+    def extend(self, losses: Array, seconds: float) -> None:
+        """Add epochs that took `seconds` together."""
         if len(losses) > 0:
             self._unread.append((losses, seconds))
 
     def _read(self) -> None:
         for losses, seconds in self._unread:
             self._loss += losses.tolist()
-            self._seconds += seconds.tolist()
+            self._seconds += [seconds / len(losses)] * len(losses)
         self._unread.clear()
 
     @property

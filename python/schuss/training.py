@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ from schuss.optim import Optimizer
 from schuss.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 if TYPE_CHECKING:
+    from schuss._schuss import Parameter
     from schuss._typing import Metric, PythonLoss, TensorLike
     from schuss.nn.module import Module
 
@@ -160,9 +162,10 @@ def fit(
     show = sys.stderr.isatty() if progress is None else as_flag(progress, "progress")
     measured = named_metrics(metrics)
     validation = _checked_pair(validation_data)
-    _check_ownership(model, optimizer)
+    own = list(model.parameters())
+    _check_ownership(own, optimizer)
 
-    with claim([*model.parameters(), *optimizer._parameters()], "fit"), thread_count(num_threads):
+    with claim([*own, *optimizer._parameters()], "fit"), thread_count(num_threads):
         with _unchanged_on_error(optimizer):
             run = _Run(model, criterion, optimizer, X, y, options, chosen_seed)
             judge = None  # what the scheduler does with the validation loss
@@ -271,13 +274,18 @@ class _Run:
         """Run the present loop."""
         loop, memory, history = self._loop, self._optimizer._progress, self.history
         first = memory["epoch"]
+        seconds = 0.0  # since the last epoch that was finished
         try:
             while loop.epochs_done < n_epochs:
                 seen = loop.epochs_done
+                begin = time.perf_counter()
                 try:
                     loop.run(seen + 1 if each_epoch else n_epochs, slice_seconds)
                 finally:
-                    history.extend(as_array(loop.losses[seen:]), as_array(loop.seconds[seen:]))
+                    seconds += time.perf_counter() - begin
+                    if loop.epochs_done > seen:
+                        history.extend(loop.losses_from(seen), seconds)
+                        seconds = 0.0
                     memory.update(epoch=first + loop.epochs_done, step=loop.steps_done)
                     # Also where a signal came with the last step: the next call goes on from here.
                     if loop.epochs_done > seen:
@@ -323,8 +331,8 @@ def _as_shards(value: Any) -> int:
     return shards
 
 
-def _check_ownership(model: Module, optimizer: Optimizer) -> None:
-    own = {id(parameter) for parameter in model.parameters()}
+def _check_ownership(parameters: Sequence[Parameter], optimizer: Optimizer) -> None:
+    own = {id(parameter) for parameter in parameters}
     for number, group in enumerate(optimizer.param_groups):
         for parameter in group["params"]:
             if id(parameter) not in own:
