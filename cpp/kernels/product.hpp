@@ -22,7 +22,7 @@ enum class Finish : std::uint8_t {
 
 /// c[i,j] = start + sum over l of a(i,l) * b(l,j): one chain of fused multiply-adds in order of l.
 ///
-/// a(i,l) = a[i*a_row + l*a_depth], any strides.
+/// a(i,l) = a[i*a_row + l*a_depth]; one of the strides is 1.
 /// b: row-major [k, n], ldb >= n, or packed by `pack` (packed = true, ldb unused).
 /// c: row-major [m, n], ldc >= n; columns past n are not touched. c overlaps neither a nor b.
 /// m, n, k >= 0; k = 0 gives the start value.

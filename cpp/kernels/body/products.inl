@@ -1,193 +1,84 @@
 // SPDX-License-Identifier: MIT
-/// Matrix products: each element of the result is one chain of fused multiply-adds in order of depth.
-/// Tiles of registers hold the chains; storing and reloading them keeps the bits, so tile sizes and
-/// blocking belong to the instruction set.
+/// Matrix products: which tile comes when, and what is copied near before it is read. Blocking belongs
+/// to the instruction set and the sizes; it never changes a bit.
 #pragma once
 
-#include "kernels/body/transpose.inl"
-#include "kernels/body/unroll.inl"
-#include "kernels/kernels.hpp"
+#include "kernels/body/packing.inl"
+#include "kernels/body/tiles.inl"
 
 namespace schuss {
 namespace {
-
-/// 16 registers: 6x2 accumulators + 2 of b + 1 of a = 15. 32 registers: 8x3 + 3 + 1 = 28.
-/// At least 8 chains are needed to cover an fma's latency of 4 on two ports.
-template <class T>
-struct TileShape {
-  static constexpr bool kMany = Simd<T>::kRegisters >= 32;
-  static constexpr int kVecs = kMany ? 3 : 2;
-  static constexpr index_t kPanel = kVecs * Simd<T>::kWidth;  // columns of a packed panel
-  static constexpr int rows(int vecs) { return vecs == 1 ? 12 : (kMany ? 24 : 12) / vecs; }
-  /// Vectors side by side when m rows alone would leave too few chains (b is not packed).
-  static constexpr int wide_vecs(index_t m) { return m == 1 ? 8 : (m <= 3 ? 4 : kVecs); }
-};
-
-/// Depth after which the accumulators go to memory and back: a panel of b stays in L1.
-inline constexpr index_t kDepthBlock = 256;
-
-template <class T>
-struct Tile {
-  const T* a;
-  index_t a_row;
-  index_t a_depth;
-  const T* b;
-  index_t ldb;
-  T* c;
-  index_t ldc;
-  index_t depth;
-  index_t tail;  // columns in the last vector, when it is partial
-  Start start;
-  Finish finish;
-  const T* bias;
-  const T* gate;
-  index_t ldgate;
-};
-
-template <class T, bool kPartial>
-struct Edge {
-  using S = Simd<T>;
-  using V = typename S::V;
-  typename S::P prefix;
-
-  template <bool kLast>
-  V load(const T* p) const {
-    if constexpr (kPartial && kLast) {
-      return S::load(p, prefix);
-    } else {
-      return S::load(p);
-    }
-  }
-  template <bool kLast>
-  void store(T* p, V v) const {
-    if constexpr (kPartial && kLast) {
-      S::store(p, prefix, v);
-    } else {
-      S::store(p, v);
-    }
-  }
-};
-
-/// One tile of kRows x kVecs registers.
-template <class T, int kRows, int kVecs, bool kPartial>
-void run_tile(const Tile<T>& t) {
-  using S = Simd<T>;
-  using V = typename S::V;
-  constexpr int kWidth = S::kWidth;
-  const Edge<T, kPartial> edge{S::prefix(kPartial ? t.tail : kWidth)};
-  V acc[kRows][kVecs];
-
-  if (t.start == Start::kZero) {
-    unroll<kRows * kVecs>([&](auto i) __attribute__((always_inline)) {
-      acc[i / kVecs][i % kVecs] = S::zero();
-    });
-  } else if (t.start == Start::kBias) {
-    unroll<kRows * kVecs>([&](auto i) __attribute__((always_inline)) {
-      constexpr int kVec = i % kVecs;
-      acc[i / kVecs][kVec] = edge.template load<kVec == kVecs - 1>(t.bias + kVec * kWidth);
-    });
-  } else {
-    unroll<kRows * kVecs>([&](auto i) __attribute__((always_inline)) {
-      constexpr int kVec = i % kVecs;
-      acc[i / kVecs][kVec] =
-          edge.template load<kVec == kVecs - 1>(t.c + (i / kVecs) * t.ldc + kVec * kWidth);
-    });
-  }
-
-  // A base for each three rows: three addresses come from one register and a scaled index.
-  const T* a[(kRows + 2) / 3];
-  unroll<(kRows + 2) / 3>([&](auto i)
-                              __attribute__((always_inline)) { a[i] = t.a + 3 * i * t.a_row; });
-  const T* b = t.b;
-  const index_t a_row = t.a_row;
-  const index_t a_depth = t.a_depth;
-  for (index_t l = 0; l < t.depth; ++l) {
-    V row[kVecs];
-    unroll<kVecs>([&](auto j) __attribute__((always_inline)) {
-      row[j] = edge.template load<j == kVecs - 1>(b + j * kWidth);
-    });
-    unroll<kRows>([&](auto i) __attribute__((always_inline)) {
-      const V x = S::broadcast(a[i / 3] + (i % 3) * a_row);
-      unroll<kVecs>([&](auto j) __attribute__((always_inline)) {
-        acc[i][j] = S::fma(x, row[j], acc[i][j]);
-      });
-    });
-    unroll<(kRows + 2) / 3>([&](auto i) __attribute__((always_inline)) { a[i] += a_depth; });
-    b += t.ldb;
-  }
-
-  if (t.finish == Finish::kStore) {
-    unroll<kRows * kVecs>([&](auto i) __attribute__((always_inline)) {
-      constexpr int kVec = i % kVecs;
-      edge.template store<kVec == kVecs - 1>(t.c + (i / kVecs) * t.ldc + kVec * kWidth,
-                                             acc[i / kVecs][kVec]);
-    });
-  } else if (t.finish == Finish::kAdd) {
-    unroll<kRows * kVecs>([&](auto i) __attribute__((always_inline)) {
-      constexpr int kVec = i % kVecs;
-      T* c = t.c + (i / kVecs) * t.ldc + kVec * kWidth;
-      edge.template store<kVec == kVecs - 1>(
-          c, S::add(edge.template load<kVec == kVecs - 1>(c), acc[i / kVecs][kVec]));
-    });
-  } else {
-    const bool masked = t.finish == Finish::kReLUMask;
-    unroll<kRows * kVecs>([&](auto i) __attribute__((always_inline)) {
-      constexpr int kVec = i % kVecs;
-      const V value = acc[i / kVecs][kVec];
-      V gate = value;
-      if (masked) {
-        gate =
-            edge.template load<kVec == kVecs - 1>(t.gate + (i / kVecs) * t.ldgate + kVec * kWidth);
-      }
-      edge.template store<kVec == kVecs - 1>(t.c + (i / kVecs) * t.ldc + kVec * kWidth,
-                                             S::select(S::le(gate, S::zero()), S::zero(), value));
-    });
-  }
-}
 
 template <class T>
 using TileFunction = void (*)(const Tile<T>&);
 
 /// Tile functions for 1..kRows rows of kVecs vectors.
-template <class T, int kVecs, bool kPartial>
+template <class T, int kVecs, bool kPartial, Walk kWalk>
 struct TileRow {
   static constexpr int kRows = TileShape<T>::rows(kVecs);
   TileFunction<T> at[kRows];
 
   template <int... kIndices>
   static constexpr TileRow make(std::integer_sequence<int, kIndices...>) {
-    return {{&run_tile<T, kIndices + 1, kVecs, kPartial>...}};
+    return {{&run_tile<T, kIndices + 1, kVecs, kPartial, kWalk>...}};
   }
   static constexpr TileRow make() { return make(std::make_integer_sequence<int, kRows>{}); }
 };
 
-/// All rows of one column panel of kVecs vectors. Row tiles are as equal as possible: no tile of one
-/// row at the end that would leave the ports idle.
-template <class T, int kVecs, bool kPartial>
-void run_panel(Tile<T> t, index_t m) {
-  static constexpr auto kTiles = TileRow<T, kVecs, kPartial>::make();
-  constexpr index_t kMost = TileShape<T>::rows(kVecs);
-  static_assert(kMost >= 1);
-  index_t tiles = (m + kMost - 1) / kMost;
-  while (tiles > 0) {
-    const index_t rows = (m + tiles - 1) / tiles;
+/// Cuts m rows into tiles of at most `most`, as equal as possible: no tile of one row at the end that
+/// would leave the ports idle.
+struct RowTiles {
+  index_t left;
+  index_t tiles;
+
+  RowTiles(index_t m, index_t most) : left(m), tiles((m + most - 1) / most) {}
+  /// Rows of the next tile; 0 after the last.
+  index_t next() {
+    if (tiles == 0) return 0;
+    const index_t rows = (left + tiles - 1) / tiles;
+    left -= rows;
+    --tiles;
+    return rows;
+  }
+};
+
+/// a of a depth block. Packed: tile after tile, each [depth, rows of the tile].
+template <class T>
+struct Left {
+  const T* data;
+  index_t lda;
+  Walk walk;
+  bool packed;
+  index_t m;
+};
+
+/// All rows of one column panel of kVecs vectors.
+template <class T, int kVecs, bool kPartial, Walk kWalk>
+void run_panel(Tile<T> t, const Left<T>& a) {
+  static constexpr auto kTiles = TileRow<T, kVecs, kPartial, kWalk>::make();
+  RowTiles tiles(a.m, TileShape<T>::rows(kVecs));
+  while (const index_t rows = tiles.next()) {
+    // The next tile's results come near while this one is worked out.
+    const index_t ahead = tiles.tiles > 0 && t.depth >= kFarDepth ? tiles.left / tiles.tiles : 0;
+    for (index_t i = rows; i < rows + ahead; ++i) __builtin_prefetch(t.c + i * t.ldc, 1);
+    if (a.packed) t.lda = rows;
     kTiles.at[rows - 1](t);
-    t.a += rows * t.a_row;
+    t.a += kWalk == Walk::kAlong ? rows * a.lda : (a.packed ? rows * t.depth : rows);
     t.c += rows * t.ldc;
     if (t.gate != nullptr) t.gate += rows * t.ldgate;
-    m -= rows;
-    --tiles;
   }
 }
 
 template <class T, int kVecs>
-void run_panel(Tile<T> t, index_t m, index_t columns) {
+void run_panel(Tile<T> t, const Left<T>& a, index_t columns) {
   t.tail = columns - (kVecs - 1) * Simd<T>::kWidth;
-  if (t.tail == Simd<T>::kWidth) {
-    run_panel<T, kVecs, false>(t, m);
-  } else {
-    run_panel<T, kVecs, true>(t, m);
+  const bool whole = t.tail == Simd<T>::kWidth;
+  if (a.walk == Walk::kAlong) {
+    return whole ? run_panel<T, kVecs, false, Walk::kAlong>(t, a)
+                 : run_panel<T, kVecs, true, Walk::kAlong>(t, a);
   }
+  return whole ? run_panel<T, kVecs, false, Walk::kAcross>(t, a)
+               : run_panel<T, kVecs, true, Walk::kAcross>(t, a);
 }
 
 /// The most vectors that there is a tile for, at most `vecs`.
@@ -199,48 +90,127 @@ constexpr int fitting_vecs(int vecs) {
 }
 
 template <class T>
-void run_panel_of(int vecs, const Tile<T>& t, index_t m, index_t columns) {
+void run_panel_of(int vecs, const Tile<T>& t, const Left<T>& a, index_t columns) {
   switch (vecs) {
     case 1:
-      return run_panel<T, 1>(t, m, columns);
+      return run_panel<T, 1>(t, a, columns);
     case 2:
-      return run_panel<T, 2>(t, m, columns);
+      return run_panel<T, 2>(t, a, columns);
     case 3:
-      if constexpr (TileShape<T>::kVecs == 3) run_panel<T, 3>(t, m, columns);
+      if constexpr (TileShape<T>::kVecs == 3) run_panel<T, 3>(t, a, columns);
       return;
     case 4:
-      return run_panel<T, 4>(t, m, columns);
+      return run_panel<T, 4>(t, a, columns);
     default:
-      return run_panel<T, 8>(t, m, columns);
+      return run_panel<T, 8>(t, a, columns);
   }
 }
 
+/// Rows row..row+a.m of c, all columns, depths first..first+depth.
 template <class T>
-void run_depth_block(const Product<T>& p, index_t first, index_t depth) {
+void run_block(const Product<T>& p, const Left<T>& a, index_t row, index_t first, index_t depth) {
   constexpr index_t kPanel = TileShape<T>::kPanel;
   constexpr index_t kWidth = Simd<T>::kWidth;
   Tile<T> t{};
-  t.a = p.a + first * p.a_depth;
-  t.a_row = p.a_row;
-  t.a_depth = p.a_depth;
+  t.a = a.data;
+  t.lda = a.lda;
   t.ldb = p.packed ? kPanel : p.ldb;
   t.ldc = p.ldc;
   t.depth = depth;
   t.start = first == 0 ? p.start : Start::kResume;
   t.finish = first + depth == p.k ? p.finish : Finish::kStore;
   t.ldgate = p.ldgate;
-  const int most = p.packed ? TileShape<T>::kVecs : TileShape<T>::wide_vecs(p.m);
+  const bool fixed = p.packed || a.packed;
+  const int most = fixed ? TileShape<T>::kVecs : TileShape<T>::wide_vecs(a.m);
   index_t j = 0;
   while (j < p.n) {
     t.b = p.packed ? p.b + j * p.k + first * kPanel : p.b + first * p.ldb + j;
-    t.c = p.c + j;
+    t.c = p.c + row * p.ldc + j;
     t.bias = p.bias == nullptr ? nullptr : p.bias + j;
-    t.gate = p.gate == nullptr ? nullptr : p.gate + j;
+    t.gate = p.gate == nullptr ? nullptr : p.gate + row * p.ldgate + j;
     const index_t left = (p.n - j + kWidth - 1) / kWidth;  // vectors
     const int vecs = fitting_vecs<T>(left < most ? static_cast<int>(left) : most);
     const index_t columns = p.n - j < vecs * kWidth ? p.n - j : vecs * kWidth;
-    run_panel_of(vecs, t, p.m, columns);
+    run_panel_of(vecs, t, a, columns);
     j += columns;
+  }
+}
+
+/// What a copied block of a takes on the stack: a part of the second-level cache.
+inline constexpr index_t kLeftBytes = 96 * 1024;
+
+/// Every panel of b walks through all of a. That is cheap while a stays near; else a is copied, some
+/// rows at a time, into lines that follow one another. Narrower panels than the usual one are few
+/// when this is true, so one tile height serves all.
+template <class T>
+bool left_is_copied(const Product<T>& p) {
+  constexpr index_t kPanel = TileShape<T>::kPanel;
+  constexpr auto kBytes = static_cast<index_t>(sizeof(T));
+  const index_t rest = p.n % kPanel;
+  if (p.n < 4 * kPanel || p.m < 32 || p.k < 32) return false;
+  if (rest != 0 && rest <= kPanel - Simd<T>::kWidth) return false;
+  const index_t bytes = p.m * (p.k < kDepthBlock ? p.k : kDepthBlock) * kBytes;
+  // Across: a line for each depth. Along: rows a page apart share a few sets of the caches.
+  if (p.a_depth != 1) return bytes > 80 * 1024;
+  return bytes > 256 * 1024 || (p.a_row * kBytes % 4096 == 0 && p.k >= kDepthBlock);
+}
+
+/// Between rows of a copy of a whose rows are contiguous: no power of two.
+template <class T>
+constexpr index_t left_lda(index_t depth) {
+  return depth + 2 * Simd<T>::kWidth;
+}
+
+/// Rows row..row+m and depths first..first+depth of a. Along: rows `left_lda` apart. Across: tile after
+/// tile, each [depth, rows of the tile].
+template <class T>
+void copy_left(const Product<T>& p, index_t row, index_t m, index_t first, index_t depth, T* to) {
+  constexpr index_t kMost = TileShape<T>::rows(TileShape<T>::kVecs);
+  constexpr index_t kWidth = Simd<T>::kWidth;
+  const T* from = p.a + row * p.a_row + first * p.a_depth;
+  if (p.a_depth == 1) {
+    const index_t lda = left_lda<T>(depth);
+    for (index_t i = 0; i < m; ++i) {
+      const T* a = from + i * p.a_row;
+      T* out = to + i * lda;
+      index_t l = 0;
+      for (; l + kWidth <= depth; l += kWidth) Simd<T>::store(out + l, Simd<T>::load(a + l));
+      for (; l < depth; ++l) out[l] = a[l];
+    }
+    return;
+  }
+  RowTiles tiles(m, kMost);
+  index_t i = 0;
+  while (const index_t rows = tiles.next()) {
+    // A whole register may be written where the rest of it will be written again.
+    const index_t spill = (kWidth + rows - 1) / rows - 1;
+    const index_t fast = i + kWidth <= m && rows <= kWidth ? depth - spill : 0;
+    const T* a = from + i;
+    index_t l = 0;
+    for (; l < fast; ++l) Simd<T>::store(to + l * rows, Simd<T>::load(a + l * p.a_depth));
+    for (; l < depth; ++l) {
+      for (index_t r = 0; r < rows; ++r) to[l * rows + r] = a[l * p.a_depth + r];
+    }
+    i += rows;
+    to += rows * depth;
+  }
+}
+
+/// A depth block with a copied, some rows at a time.
+template <class T>
+void run_copied(const Product<T>& p, index_t first, index_t depth) {
+  constexpr index_t kMost = TileShape<T>::rows(TileShape<T>::kVecs);
+  constexpr index_t kElements = kLeftBytes / static_cast<index_t>(sizeof(T));
+  alignas(64) T copy[kElements];
+  const bool along = p.a_depth == 1;
+  const index_t lda = left_lda<T>(depth);
+  const index_t most = kElements / lda / kMost * kMost;
+  RowTiles blocks(p.m, most);
+  index_t row = 0;
+  while (const index_t m = blocks.next()) {
+    copy_left(p, row, m, first, depth, copy);
+    run_block(p, {copy, lda, along ? Walk::kAlong : Walk::kAcross, !along, m}, row, first, depth);
+    row += m;
   }
 }
 
@@ -249,51 +219,19 @@ void product(const Product<T>& p) noexcept {
   if (p.m <= 0 || p.n <= 0) return;
   // Adding to c needs the whole chain in registers first.
   const index_t block = p.finish == Finish::kAdd ? p.k : kDepthBlock;
+  const Walk walk = p.a_depth == 1 ? Walk::kAlong : Walk::kAcross;
+  const index_t lda = walk == Walk::kAlong ? p.a_row : p.a_depth;
+  const bool copies = left_is_copied(p);
   index_t first = 0;
   do {
     const index_t depth = p.k - first < block ? p.k - first : block;
-    run_depth_block(p, first, depth);
+    if (copies && depth <= kDepthBlock) {
+      run_copied(p, first, depth);
+    } else {
+      run_block(p, {p.a + first * p.a_depth, lda, walk, false, p.m}, 0, first, depth);
+    }
     first += depth;
   } while (first < p.k);
-}
-
-template <class T>
-index_t packed_size(index_t k, index_t n) noexcept {
-  constexpr index_t kPanel = TileShape<T>::kPanel;
-  return (n + kPanel - 1) / kPanel * kPanel * k;
-}
-
-/// Panels of kPanel columns, each [k, kPanel] and contiguous; absent columns are +0.
-template <class T>
-void pack(const T* b, index_t b_depth, index_t b_column, index_t k, index_t n, T* packed) noexcept {
-  constexpr index_t kPanel = TileShape<T>::kPanel;
-  for (index_t j = 0; j < n; j += kPanel) {
-    const index_t columns = n - j < kPanel ? n - j : kPanel;
-    const T* from = b + j * b_column;
-    T* to = packed + j * k;
-    if (b_column == 1 && columns == kPanel) {
-      for (index_t l = 0; l < k; ++l) {
-        unroll<TileShape<T>::kVecs>([&](auto v) __attribute__((always_inline)) {
-          constexpr index_t kAt = v * Simd<T>::kWidth;
-          Simd<T>::store(to + l * kPanel + kAt, Simd<T>::load(from + l * b_depth + kAt));
-        });
-      }
-      continue;
-    }
-    if (b_depth == 1) {
-      transpose_into(from, b_column, columns, k, to, kPanel, kPanel);
-      continue;
-    }
-    // Any strides: four depths at a time, so that lines of the source are used whole.
-    for (index_t l = 0; l < k; l += 4) {
-      const index_t depths = k - l < 4 ? k - l : 4;
-      for (index_t c = 0; c < kPanel; ++c) {
-        for (index_t d = 0; d < depths; ++d) {
-          to[(l + d) * kPanel + c] = c < columns ? from[(l + d) * b_depth + c * b_column] : T(0);
-        }
-      }
-    }
-  }
 }
 
 template <class T>

@@ -69,6 +69,12 @@ struct Simd<float> {
   }
   static V keep(P first, V a) { return _mm256_and_ps(_mm256_castsi256_ps(first.mask), a); }
 
+  /// sum = a * b + sum, in place: left to choose among the three forms of the instruction, compilers
+  /// copy and spill the accumulators of long loops.
+  static void accumulate(V& sum, V a, V b) {
+    asm("vfmadd231ps %2, %1, %0" : "+x"(sum) : "x"(a), "x"(b));
+  }
+
   static V zero() { return _mm256_setzero_ps(); }
   static V set1(float a) { return _mm256_set1_ps(a); }
   static V broadcast(const float* p) { return _mm256_broadcast_ss(p); }
@@ -174,6 +180,10 @@ struct Simd<double> {
     if ((first.n & 1) != 0) _mm_store_sd(p, rest);
   }
   static V keep(P first, V a) { return _mm256_and_pd(_mm256_castsi256_pd(first.mask), a); }
+
+  static void accumulate(V& sum, V a, V b) {
+    asm("vfmadd231pd %2, %1, %0" : "+x"(sum) : "x"(a), "x"(b));
+  }
 
   static V zero() { return _mm256_setzero_pd(); }
   static V set1(double a) { return _mm256_set1_pd(a); }

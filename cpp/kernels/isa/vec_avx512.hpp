@@ -50,6 +50,8 @@ struct Simd<float> {
   static void store(float* p, P first, V a) { _mm512_mask_storeu_ps(p, first, a); }
   static V keep(P first, V a) { return _mm512_maskz_mov_ps(first, a); }
 
+  /// sum = a * b + sum, in place.
+  static void accumulate(V& sum, V a, V b) { sum = _mm512_fmadd_ps(a, b, sum); }
   static V zero() { return _mm512_setzero_ps(); }
   static V set1(float a) { return _mm512_set1_ps(a); }
   static V broadcast(const float* p) { return _mm512_set1_ps(*p); }
@@ -159,6 +161,7 @@ struct Simd<double> {
   static void store(double* p, P first, V a) { _mm512_mask_storeu_pd(p, first, a); }
   static V keep(P first, V a) { return _mm512_maskz_mov_pd(first, a); }
 
+  static void accumulate(V& sum, V a, V b) { sum = _mm512_fmadd_pd(a, b, sum); }
   static V zero() { return _mm512_setzero_pd(); }
   static V set1(double a) { return _mm512_set1_pd(a); }
   static V broadcast(const double* p) { return _mm512_set1_pd(*p); }

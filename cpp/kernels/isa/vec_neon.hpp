@@ -58,6 +58,7 @@ struct Simd<float> {
   static V div(V a, V b) { return vdivq_f32(a, b); }
   static V sqrt(V a) { return vsqrtq_f32(a); }
   static V fma(V a, V b, V c) { return vfmaq_f32(c, a, b); }
+  static void accumulate(V& sum, V a, V b) { sum = vfmaq_f32(sum, a, b); }
   static V fnma(V a, V b, V c) { return vfmsq_f32(c, a, b); }
 
   static M lt(V a, V b) { return vcltq_f32(a, b); }
@@ -164,6 +165,7 @@ struct Simd<double> {
   static V div(V a, V b) { return vdivq_f64(a, b); }
   static V sqrt(V a) { return vsqrtq_f64(a); }
   static V fma(V a, V b, V c) { return vfmaq_f64(c, a, b); }
+  static void accumulate(V& sum, V a, V b) { sum = vfmaq_f64(sum, a, b); }
   static V fnma(V a, V b, V c) { return vfmsq_f64(c, a, b); }
 
   static M lt(V a, V b) { return vcltq_f64(a, b); }

@@ -86,6 +86,7 @@ template <>
 struct Simd<float> : OneLane<float, std::uint32_t, std::int32_t> {
   static V sqrt(V a) { return __builtin_sqrtf(a); }
   static V fma(V a, V b, V c) { return __builtin_fmaf(a, b, c); }
+  static void accumulate(V& sum, V a, V b) { sum = fma(a, b, sum); }
   static V fnma(V a, V b, V c) { return __builtin_fmaf(-a, b, c); }
   template <int kBits>
   static I shift_right_signed(I a) {
@@ -98,6 +99,7 @@ template <>
 struct Simd<double> : OneLane<double, std::uint64_t, std::int64_t> {
   static V sqrt(V a) { return __builtin_sqrt(a); }
   static V fma(V a, V b, V c) { return __builtin_fma(a, b, c); }
+  static void accumulate(V& sum, V a, V b) { sum = fma(a, b, sum); }
   static V fnma(V a, V b, V c) { return __builtin_fma(-a, b, c); }
 };
 

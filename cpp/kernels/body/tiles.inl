@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: MIT
+/// Tiles of registers: the inner loop of every product. A tile holds rows x vectors of the result, each
+/// element one chain of fused multiply-adds in order of depth; storing and reloading the chains keeps
+/// their bits, so the sizes of tiles belong to the instruction set.
+#pragma once
+
+#include "kernels/body/unroll.inl"
+#include "kernels/kernels.hpp"
+
+namespace schuss {
+namespace {
+
+/// 16 registers: 6x2 accumulators + 2 of b + 1 of a = 15. 32 registers: 8x3 + 3 + 1 = 28.
+/// At least 8 chains are needed to cover an fma's latency of 4 on two ports.
+template <class T>
+struct TileShape {
+  static constexpr bool kMany = Simd<T>::kRegisters >= 32;
+  static constexpr int kVecs = kMany ? 3 : 2;
+  static constexpr index_t kPanel = kVecs * Simd<T>::kWidth;  // columns of a packed panel
+  static constexpr int rows(int vecs) { return vecs == 1 ? 12 : (kMany ? 24 : 12) / vecs; }
+  /// Vectors side by side when m rows alone would leave too few chains (b is not packed).
+  static constexpr int wide_vecs(index_t m) { return m == 1 ? 8 : (m <= 3 ? 4 : kVecs); }
+};
+
+/// Depth after which the accumulators go to memory and back: a panel of b stays in L1.
+inline constexpr index_t kDepthBlock = 256;
+
+/// Tiles at least this deep give a line of c the time to arrive.
+inline constexpr index_t kFarDepth = 64;
+
+/// How a tile walks through a.
+enum class Walk : std::uint8_t {
+  kAlong,   // a_depth = 1: each row is contiguous
+  kAcross,  // a_row = 1: the rows of a depth are contiguous (a transposed a, or a packed one)
+};
+
+template <class T>
+struct Tile {
+  const T* a;
+  index_t lda;  // between rows (kAlong) or between depths (kAcross)
+  const T* b;
+  index_t ldb;
+  T* c;
+  index_t ldc;
+  index_t depth;
+  index_t tail;  // columns in the last vector, when it is partial
+  Start start;
+  Finish finish;
+  const T* bias;
+  const T* gate;
+  index_t ldgate;
+};
+
+template <class T, bool kPartial>
+struct Edge {
+  using S = Simd<T>;
+  using V = typename S::V;
+  typename S::P prefix;
+
+  template <bool kLast>
+  V load(const T* p) const {
+    if constexpr (kPartial && kLast) {
+      return S::load(p, prefix);
+    } else {
+      return S::load(p);
+    }
+  }
+  template <bool kLast>
+  void store(T* p, V v) const {
+    if constexpr (kPartial && kLast) {
+      S::store(p, prefix, v);
+    } else {
+      S::store(p, v);
+    }
+  }
+};
+
+/// The compiler knows nothing of where p points after this: the addresses of an unrolled step are
+/// made in that step, with few registers, and its loads stay there.
+template <class T>
+[[gnu::always_inline]] inline void make_opaque(const T*& p) {
+  asm("" : "+r"(p));
+}
+
+/// Where the elements of a for one depth are.
+template <class T, int kRows, Walk kWalk>
+struct Rows;
+
+template <class T, int kRows>
+struct Rows<T, kRows, Walk::kAlong> {
+  // A base for each three rows: three addresses come from one register and a scaled index.
+  const T* base[(kRows + 2) / 3];
+  index_t lda;
+
+  [[gnu::always_inline]] Rows(const T* a, index_t stride) : lda(stride) {
+    unroll<(kRows + 2) / 3>([&](auto i)
+                                __attribute__((always_inline)) { base[i] = a + 3 * i * stride; });
+  }
+  template <int kRow>
+  [[gnu::always_inline]] const T* element() const {
+    return base[kRow / 3] + (kRow % 3) * lda;
+  }
+  [[gnu::always_inline]] void next() {
+    unroll<(kRows + 2) / 3>([&](auto i) __attribute__((always_inline)) {
+      ++base[i];
+      make_opaque(base[i]);
+    });
+  }
+};
+
+template <class T, int kRows>
+struct Rows<T, kRows, Walk::kAcross> {
+  const T* base;
+  index_t lda;
+
+  [[gnu::always_inline]] Rows(const T* a, index_t stride) : base(a), lda(stride) {}
+  template <int kRow>
+  [[gnu::always_inline]] const T* element() const {
+    return base + kRow;
+  }
+  [[gnu::always_inline]] void next() {
+    base += lda;
+    make_opaque(base);
+  }
+};
+
+/// One tile of kRows x kVecs registers.
+template <class T, int kRows, int kVecs, bool kPartial, Walk kWalk>
+void run_tile(const Tile<T>& t) {
+  using S = Simd<T>;
+  using V = typename S::V;
+  constexpr int kWidth = S::kWidth;
+  const Edge<T, kPartial> edge{S::prefix(kPartial ? t.tail : kWidth)};
+  V acc[kRows][kVecs];
+
+  if (t.start == Start::kZero) {
+    unroll<kRows * kVecs>([&](auto i) __attribute__((always_inline)) {
+      acc[i / kVecs][i % kVecs] = S::zero();
+    });
+  } else if (t.start == Start::kBias) {
+    unroll<kRows * kVecs>([&](auto i) __attribute__((always_inline)) {
+      constexpr int kVec = i % kVecs;
+      acc[i / kVecs][kVec] = edge.template load<kVec == kVecs - 1>(t.bias + kVec * kWidth);
+    });
+  } else {
+    unroll<kRows * kVecs>([&](auto i) __attribute__((always_inline)) {
+      constexpr int kVec = i % kVecs;
+      acc[i / kVecs][kVec] =
+          edge.template load<kVec == kVecs - 1>(t.c + (i / kVecs) * t.ldc + kVec * kWidth);
+    });
+  }
+
+  // Unrolled where there are chains enough to fill the ports: the loop's own work is then hidden.
+  constexpr int kUnroll = kRows * kVecs >= 8 ? 4 : 1;
+  Rows<T, kRows, kWalk> a(t.a, t.lda);
+  const T* b = t.b;
+  const index_t ldb = t.ldb;
+  const auto step = [&](auto) __attribute__((always_inline)) {
+    V row[kVecs];
+    unroll<kVecs>([&](auto j) __attribute__((always_inline)) {
+      row[j] = edge.template load<j == kVecs - 1>(b + j * kWidth);
+    });
+    b += ldb;
+    make_opaque(b);
+    unroll<kRows>([&](auto i) __attribute__((always_inline)) {
+      const V x = S::broadcast(a.template element<i>());
+      unroll<kVecs>([&](auto j)
+                        __attribute__((always_inline)) { S::accumulate(acc[i][j], x, row[j]); });
+    });
+    a.next();
+  };
+  index_t l = 0;
+  for (; l + kUnroll <= t.depth; l += kUnroll) unroll<kUnroll>(step);
+  for (; kUnroll > 1 && l < t.depth; ++l) step(Index<0>{});
+
+  if (t.finish == Finish::kStore) {
+    unroll<kRows * kVecs>([&](auto i) __attribute__((always_inline)) {
+      constexpr int kVec = i % kVecs;
+      edge.template store<kVec == kVecs - 1>(t.c + (i / kVecs) * t.ldc + kVec * kWidth,
+                                             acc[i / kVecs][kVec]);
+    });
+  } else if (t.finish == Finish::kAdd) {
+    unroll<kRows * kVecs>([&](auto i) __attribute__((always_inline)) {
+      constexpr int kVec = i % kVecs;
+      T* c = t.c + (i / kVecs) * t.ldc + kVec * kWidth;
+      edge.template store<kVec == kVecs - 1>(
+          c, S::add(edge.template load<kVec == kVecs - 1>(c), acc[i / kVecs][kVec]));
+    });
+  } else {
+    const bool masked = t.finish == Finish::kReLUMask;
+    unroll<kRows * kVecs>([&](auto i) __attribute__((always_inline)) {
+      constexpr int kVec = i % kVecs;
+      const V value = acc[i / kVecs][kVec];
+      V gate = value;
+      if (masked) {
+        gate =
+            edge.template load<kVec == kVecs - 1>(t.gate + (i / kVecs) * t.ldgate + kVec * kWidth);
+      }
+      edge.template store<kVec == kVecs - 1>(t.c + (i / kVecs) * t.ldc + kVec * kWidth,
+                                             S::select(S::le(gate, S::zero()), S::zero(), value));
+    });
+  }
+}
+
+}  // namespace
+}  // namespace schuss
