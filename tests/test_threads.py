@@ -67,6 +67,7 @@ CASES: dict[str, tuple[Callable[[], nn.Sequential], int, int, int, int | None, b
     "tiles, frozen parts": (frozen, 200, 3, 700, 200, True),
     "tiles, no bias": (without_bias, 400, 33, 1000, 250, True),
     "chunks": (narrow, 100, 1, 10_000, 5000, True),
+    "chunks, small batches": (narrow, 100, 1, 5000, 1024, True),
     "chunks, all rows": (narrow, 100, 1, 20_001, None, False),
     "chunks, several levels of the tree": (narrow, 100, 1, 64 * 256 * 2 + 300, None, False),
 }

@@ -8,6 +8,8 @@
 #include "base/types.hpp"
 #include "kernels/activation.hpp"
 #include "kernels/elementwise.hpp"
+#include "kernels/few.hpp"
+#include "kernels/fused.hpp"
 #include "kernels/line.hpp"
 #include "kernels/loss.hpp"
 #include "kernels/product.hpp"
@@ -68,6 +70,9 @@ struct Kernels {
                T* packed) noexcept;
   void (*narrow_forward)(const NarrowForward<T>& args) noexcept;
   void (*small_gradient)(const SmallGradient<T>& args) noexcept;
+  NarrowPassKernel<T> narrow_pass;
+  void (*few_forward)(const FewForward<T>& args) noexcept;
+  void (*few_gradient)(const FewGradient<T>& args) noexcept;
   /// sums[j] = chain over rows of x[r,j]; Start::kZero or kResume, Finish::kStore or kAdd.
   void (*column_sums)(const T* x, index_t ldx, index_t rows, index_t cols, T* sums, Start start,
                       Finish finish) noexcept;

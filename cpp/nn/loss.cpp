@@ -55,8 +55,8 @@ LossBlock<T> BoundLoss<T>::block() const {
 }
 
 template <class T>
-void BoundLoss<T>::run(const LossBlock<T>& block) const {
-  kernels<T>().loss[static_cast<int>(spec_.kind)](block);
+LossKernel<T> BoundLoss<T>::kernel() const {
+  return kernels<T>().loss[static_cast<int>(spec_.kind)];
 }
 
 template class BoundLoss<float>;

@@ -41,7 +41,8 @@ class BoundLoss {
   double divisor(index_t rows, double label_weights) const;
   /// A block with every option filled in; the caller adds pointers, sizes and scale.
   LossBlock<T> block() const;
-  void run(const LossBlock<T>& block) const;
+  LossKernel<T> kernel() const;
+  void run(const LossBlock<T>& block) const { kernel()(block); }
 
  private:
   LossSpec spec_;
@@ -49,6 +50,15 @@ class BoundLoss {
   AlignedBuffer<T> weight_;
   AlignedBuffer<T> pos_weight_;
 };
+
+/// The block from row `at` on, as far as the data go; the caller sets predictions and rows.
+template <class T>
+LossBlock<T> rows_from(LossBlock<T> block, index_t at) {
+  if (block.target != nullptr) block.target += at * block.ld_target;
+  if (block.labels != nullptr) block.labels += at;
+  if (block.row_loss != nullptr) block.row_loss += at;
+  return block;
+}
 
 extern template class BoundLoss<float>;
 extern template class BoundLoss<double>;

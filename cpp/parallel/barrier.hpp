@@ -7,6 +7,15 @@
 
 namespace schuss {
 
+/// In a loop that looks at memory: leaves the core to its other thread, and saves power.
+inline void relax_processor() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
 /// Threads that arrive wait until all have. Waiters spin for a while, then sleep in the kernel: a step
 /// of a small model takes less than waking up. With more threads than cores they sleep at once.
 class Barrier {
@@ -28,7 +37,7 @@ class Barrier {
     }
     for (int i = 0; i < spins_; ++i) {
       if (phase_.load(std::memory_order_acquire) != phase) return;
-      relax();
+      relax_processor();
     }
     while (phase_.load(std::memory_order_acquire) == phase) {
       phase_.wait(phase, std::memory_order_acquire);
@@ -36,14 +45,6 @@ class Barrier {
   }
 
  private:
-  static void relax() {
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    asm volatile("yield");
-#endif
-  }
-
   int threads_;
   int spins_;
   alignas(64) std::atomic<int> arrived_{0};

@@ -40,7 +40,8 @@ class Team {
   void run(const std::function<void(const Region&)>& body) {
     const int threads = workers_ + 1;
     const bool crowded = threads > usable_cores();
-    Barrier barrier(threads, crowded ? 0 : kSpins);
+    spins_ = crowded ? 0 : kSpins;
+    Barrier barrier(threads, spins_);
     shared_places_ = crowded ? nullptr : &places_;
     places_.reset();
     errors_.assign(static_cast<std::size_t>(threads), nullptr);
@@ -49,7 +50,7 @@ class Team {
     busy_.store(threads - 1, std::memory_order_relaxed);
     posted_.fetch_add(1, std::memory_order_release);
     posted_.notify_all();
-    work({0, threads, &barrier, shared_places_});
+    work({0, threads, &barrier, shared_places_, spins_});
     for (int left = busy_.load(std::memory_order_acquire); left != 0;
          left = busy_.load(std::memory_order_acquire)) {
       busy_.wait(left, std::memory_order_acquire);
@@ -75,7 +76,7 @@ class Team {
     for (;;) {
       posted_.wait(seen, std::memory_order_acquire);
       seen = posted_.load(std::memory_order_acquire);
-      work({thread, workers_ + 1, barrier_, shared_places_});
+      work({thread, workers_ + 1, barrier_, shared_places_, spins_});
       if (busy_.fetch_sub(1, std::memory_order_acq_rel) == 1) busy_.notify_all();
     }
   }
@@ -85,6 +86,7 @@ class Team {
   Barrier* barrier_ = nullptr;
   Places places_;
   Places* shared_places_ = nullptr;
+  int spins_ = 0;
   std::vector<std::exception_ptr> errors_;
   alignas(64) std::atomic<std::uint32_t> posted_{0};
   alignas(64) std::atomic<int> busy_{0};
@@ -221,7 +223,7 @@ void set_num_threads(int n) {
 void run_region(int threads, const std::function<void(const Region&)>& body) {
   if (threads <= 1) {
     Barrier alone(1, 0);
-    body({0, 1, &alone});
+    body({0, 1, &alone, nullptr, 0});
     return;
   }
   Team* team = borrow(threads - 1);

@@ -31,9 +31,14 @@ struct Region {
   int threads = 1;
   Barrier* barrier = nullptr;
   Places* places = nullptr;  // null: more threads than processors
+  int spins = 0;             // looks at memory before a wait sleeps
 
-  void meet() const {
+  /// Before a thread waits for others, or they for it.
+  void arrive() const {
     if (places != nullptr) places->arrive(thread);
+  }
+  void meet() const {
+    arrive();
     barrier->wait();
   }
 };

@@ -10,8 +10,12 @@
 #include "nn/shards.hpp"
 #include "nn/workspace.hpp"
 #include "optim/optimizer.hpp"
+#include "parallel/rounds.hpp"
 #include "parallel/team.hpp"
 #include "train/feed.hpp"
+#include "train/few_walk.hpp"
+#include "train/narrow_walk.hpp"
+#include "train/row_order.hpp"
 #include "train/stopwatch.hpp"
 
 namespace schuss {
@@ -32,10 +36,13 @@ double set_work_per_thread(double work);
 /// Everything a step needs, allocated once.
 ///
 /// Two ways to share the work, neither of which changes an operation:
-/// - by tiles: the rows of a chunk are shared for the passes forward and back, then the rows of each
-///   weight's storage for its gradient and its update;
-/// - by chunks (small models, several chunks a batch): each thread does whole chunks into buffers of
-///   their own, which the first thread then adds in the tree's order.
+/// - by tiles (batch_tiles.cpp): all threads walk the same steps and meet; the rows of a chunk are
+///   shared for the passes forward and back, then the rows of each weight's storage for its gradient
+///   and its update;
+/// - by chunks (batch_chunks.cpp; one narrow layer, or a small model and several chunks a batch): one
+///   thread leads through the steps, and whoever is free does whole chunks into buffers of their own,
+///   which the leader then adds in the tree's order. A narrow layer alone takes its rows from the
+///   user's array in one walk (narrow_walk.hpp).
 template <class T>
 class BatchStep {
  public:
@@ -43,16 +50,24 @@ class BatchStep {
             const ArrayView& target, index_t batch, bool shuffle, index_t shards);
 
   int threads() const { return threads_; }
-  /// Called by every thread of the region with the same arguments; all get the same result. Positions
-  /// first..first+count-1 of the epoch's order. Unless it is kDone nothing has changed.
+  /// One thread of a region leads: it alone calls `run`, the others `help`, until `dismiss`. Otherwise
+  /// every thread calls `run` with the same arguments and gets the same result.
+  bool is_led() const { return by_chunks_; }
+  /// Positions first..first+count-1 of the epoch's order. Unless it is kDone nothing has changed.
   StepResult run(const Region& region, index_t first, index_t count, Stopwatch& watch);
+  void help(const Region& region);
+  void dismiss() {
+    if (by_chunks_) rounds_.close();
+  }
+  /// Before each region.
+  void prepare() { rounds_.reset(); }
 
-  /// The order of the rows, when they are shuffled. Not while threads run.
-  void set_order(const Permutation& permutation) { order_ = permutation; }
+  /// The order of the rows, when they are shuffled. Not while other threads read it.
+  void set_order(const Permutation& permutation);
   /// The batch's loss before the update, rounded to T.
   double loss() const { return loss_value_; }
   /// The first element that overflowed, after kBadFeature or kBadTarget.
-  const BadElement& bad() const;
+  const BadElement& bad() const { return bad_; }
   /// poll() said stop; valid after a step's end.
   bool stop_wanted() const { return stop_wanted_; }
   double work_per_row() const { return work_per_row_; }
@@ -65,18 +80,26 @@ class BatchStep {
   /// What one thread works in; by tiles all threads share the first.
   struct Lane {
     Lane(const Network& network, const LossSpec& loss, const ArrayView& x, const ArrayView& target,
-         index_t chunk_rows, bool shuffle);
+         index_t chunk_rows, bool shuffle, bool trains);
+    // Networks of one layer may have one of these instead of workspace and features.
+    std::unique_ptr<NarrowWalk<T>> narrow;
+    std::unique_ptr<FewWalk<T>> few;
     Workspace<T> workspace;
     Feed<T> features;
     TargetFeed<T> targets;
-    AlignedBuffer<index_t> numbers;
     AlignedBuffer<T> row_loss;
-    Block<const T> x;  // of the chunk under way
+    Block<const T> x;        // of the chunk under way
+    index_t packed_at = -1;  // the step whose weights are packed
   };
-  /// What each thread says about its part, a cache line each.
+  /// What a thread says about its part, or about a chunk that it did; a cache line each.
   struct alignas(64) Verdict {
     StepResult result = StepResult::kDone;
     BadElement bad;
+    double loss = 0.0;  // a chunk's sum
+  };
+  /// The rows that a thread takes next, a cache line each.
+  struct alignas(64) ThreadOrder {
+    RowOrder rows;
   };
   /// How a parameter is updated by tiles.
   struct Update {
@@ -87,14 +110,24 @@ class BatchStep {
     index_t extent = 0;
   };
 
+  /// Rows of a chunk are shared in whole tiles of rows.
+  static constexpr index_t kRowsGrain = 12;
+
   void choose_threads();
-  RowSet rows_at(Lane& lane, index_t position, index_t count, index_t at);
+  void choose_window();
+  RowSet rows_at(int thread, index_t position, index_t count, index_t at);
   StepResult find_divisor(index_t first, index_t count);
-  StepResult pass(Lane& lane, index_t position, index_t count, index_t at, BadElement* bad);
-  StepResult worst_verdict() const;
+  StepResult worst_verdict(index_t count, BadElement* bad) const;
+  StepResult pass(Lane& lane, const RowSet& rows, BadElement* bad);
+  void gradients(Lane& lane, index_t count, T* arena, Finish finish, Part part);
+  // By tiles.
   StepResult run_tiles(const Region& region, index_t first, index_t count, Stopwatch& watch);
+  // By chunks.
   StepResult run_chunks(const Region& region, index_t first, index_t count, Stopwatch& watch);
-  void fold(const ShardPlan& plan, index_t first_chunk, index_t n);
+  void do_chunk(int thread, index_t i);
+  StepResult chunk_gradients(Lane& lane, const RowSet& rows, T* arena, BadElement* bad);
+  T* place_of_gradient(index_t i, const ChunkPlace& place);
+  void fold(index_t n);
   void close_shard(const ChunkPlace& place);
   bool set_loss(const ShardedSum& sums);
   void begin_updates();
@@ -117,14 +150,20 @@ class BatchStep {
   int threads_ = 1;
   bool by_chunks_ = false;
   std::vector<std::unique_ptr<Lane>> lanes_;
+  std::vector<ThreadOrder> orders_;
   std::vector<Verdict> verdicts_;
   std::vector<Update> updates_;
   std::vector<std::size_t> slots_;
-  // By chunks: the gradients and losses of a window of chunks.
+  // By chunks: the gradients of a window of chunks, of which there is a verdict each.
   index_t window_ = 0;
-  AlignedBuffer<T> chunk_gradients_;
-  std::vector<double> chunk_losses_;
+  AlignedBuffer<T> window_gradients_;
   ShardedSum loss_sum_;
+  Rounds rounds_;
+  // Of the round that is open, for helpers.
+  ShardPlan plan_{0, 1};
+  index_t step_first_ = 0;
+  index_t window_first_ = 0;
+  index_t step_number_ = 0;
   // Written by the first thread, read by all after they meet.
   double divisor_ = 1.0;
   StepResult shared_result_ = StepResult::kDone;

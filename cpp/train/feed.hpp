@@ -16,6 +16,7 @@ struct RowSet {
   index_t first = 0;
   index_t count = 0;
   index_t at = 0;
+  index_t known = 0;  // of `numbers`: those past `count` come next
 };
 
 /// Feeds chunks of a two-dimensional array. In order and of the model's dtype they are used where

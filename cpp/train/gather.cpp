@@ -186,6 +186,13 @@ inline void prefetch(const std::byte* row, index_t bytes) {
 template <class T, class S>
 bool gather_adjacent(const ArrayView& view, Rows rows, T* to, index_t ld) {
   const index_t row_bytes = view.cols * static_cast<index_t>(sizeof(S));
+  if (view.cols == 1) {  // a column: its elements are fetched side by side as it is
+    Watch<T, S> watch;
+    for (index_t i = 0; i < rows.count; ++i) {
+      to[i * ld] = watch(convert<T>(load<S, false>(view.at(rows[i], 0))));
+    }
+    return watch.tripped();
+  }
   bool suspect = false;
   for (index_t i = 0; i < rows.count; ++i) {
     if (rows.list != nullptr && i + kPrefetchRows < rows.count) {

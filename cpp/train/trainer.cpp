@@ -14,6 +14,13 @@
 namespace schuss {
 namespace {
 
+/// Lets helpers go, also when an exception ends the leader's walk.
+template <class T>
+struct Dismissal {
+  BatchStep<T>& step;
+  ~Dismissal() { step.dismiss(); }
+};
+
 template <class T>
 class TrainerOf final : public Trainer {
  public:
@@ -136,20 +143,25 @@ RunStatus TrainerOf<T>::check_last_update() {
   return RunStatus::kNonFinite;
 }
 
-/// All threads walk the same steps; the first keeps the books while the others wait.
+/// The first thread keeps the books. Where it leads, the others only help; else all walk the same
+/// steps, and wait while it does.
 template <class T>
 RunStatus TrainerOf<T>::run_steps(index_t until_epoch) {
   if (epochs_done() >= until_epoch) return RunStatus::kDone;
   if (!epoch_open_) start_epoch();
   RunStatus status = RunStatus::kDone;
   bool go_on = true;
+  step_of_.prepare();
   run_region(step_of_.threads(), [&](const Region& region) {
+    const bool is_led = step_of_.is_led();
+    if (is_led && region.thread != 0) return step_of_.help(region);
+    const Dismissal<T> dismissal{step_of_};
     do {
       const index_t first = step_ * batch_;
       const index_t count = std::min(batch_, n_rows_ - first);
       const StepResult result = step_of_.run(region, first, count, watch_);
       if (region.thread == 0) go_on = keep_books(result, count, until_epoch, &status);
-      region.meet();
+      if (!is_led) region.meet();
     } while (go_on);
   });
   return status == RunStatus::kDone ? check_last_update() : status;

@@ -5,6 +5,8 @@
 #include "kernels/body/activations.inl"
 #include "kernels/body/elementary.inl"
 #include "kernels/body/elementwise.inl"
+#include "kernels/body/few.inl"
+#include "kernels/body/fused.inl"
 #include "kernels/body/line.inl"
 #include "kernels/body/losses.inl"
 #include "kernels/body/products.inl"
@@ -20,6 +22,8 @@ constexpr Kernels<T> make_kernels() {
   Kernels<T> table{};
   fill_products<T>(table);
   fill_sums<T>(table);
+  fill_few<T>(table);
+  fill_fused<T>(table);
   fill_unary<T>(table);
   fill_activations<T>(table);
   fill_elementwise<T>(table);

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: MIT
+/// A step whose rows and weights are shared by tiles; threads meet between them.
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/dispatch.hpp"
+#include "train/batch_step.hpp"
+
+namespace schuss {
+
+/// Forward, loss and backward of some rows of the lane's chunk: a block of rows at a time, depth
+/// first.
+template <class T>
+StepResult BatchStep<T>::pass(Lane& lane, const RowSet& rows, BadElement* bad) {
+  if (rows.count == 0) return StepResult::kDone;
+  LossBlock<T> whole = loss_.block();
+  whole.scale = 1.0 / divisor_;
+  whole.row_loss = lane.row_loss.data();
+  if (lane.few != nullptr) {
+    if (!lane.targets.take(rows, &whole, bad)) return StepResult::kBadTarget;
+    const bool good = lane.few->forward(network_.stages().front(), rows, loss_, whole, bad);
+    return good ? StepResult::kDone : StepResult::kBadFeature;
+  }
+  Block<const T> x;
+  if (!lane.features.take(rows, &x, bad)) return StepResult::kBadFeature;
+  if (!lane.targets.take(rows, &whole, bad)) return StepResult::kBadTarget;
+  if (rows.at == 0) lane.x = x;
+  const Block<T> y = lane.workspace.output();
+  const Block<T> d = lane.workspace.d_output();
+  const index_t end = rows.at + rows.count;
+  for (index_t r = rows.at; r < end; r += block_rows_) {
+    const index_t n = std::min(block_rows_, end - r);
+    lane.workspace.forward(network_, x, r, n);
+    LossBlock<T> block = rows_from(whole, r);
+    block.prediction = y.row(r);
+    block.ld_prediction = y.ld;
+    block.rows = n;
+    block.d_prediction = d.row(r);
+    block.ld_d_prediction = d.ld;
+    loss_.run(block);
+    if (map_.any()) lane.workspace.backward(network_, x, r, n, map_.lowest, nullptr);
+  }
+  return StepResult::kDone;
+}
+
+/// Gradients of the lane's chunk of `count` rows.
+template <class T>
+void BatchStep<T>::gradients(Lane& lane, index_t count, T* arena, Finish finish, Part part) {
+  if (lane.few != nullptr) {
+    lane.few->gradients(network_.stages().front(), count, map_, arena, finish, part,
+                        Workspace<T>::kRowGrain);
+  } else {
+    lane.workspace.gradients(network_, lane.x, 0, count, map_, arena, finish, part);
+  }
+}
+
+template <class T>
+StepResult BatchStep<T>::run_tiles(const Region& region, index_t first, index_t count,
+                                   Stopwatch& watch) {
+  Lane& lane = *lanes_.front();
+  const Part part{region.thread, region.threads};
+  const bool leads = region.thread == 0;
+  Verdict& verdict = verdicts_[static_cast<std::size_t>(region.thread)];
+  ShardedSum losses;  // every thread adds the same sums
+  const ShardPlan plan(count, shards_);
+  const index_t chunks = plan.chunks();
+  for (index_t i = 0; i < chunks; ++i) {
+    const ChunkPlace place = plan.place(i);
+    const index_t n = place.rows;
+    const bool last = place.last;
+    const index_t begin = part.begin(n, kRowsGrain);
+    const index_t end = part.end(n, kRowsGrain);
+    const RowSet rows = rows_at(region.thread, first + place.at + begin, end - begin, begin);
+    verdict.result = pass(lane, rows, &verdict.bad);
+    if (leads && last) begin_updates();
+    region.meet();
+    StepResult result = worst_verdict(threads_, leads ? &bad_ : nullptr);
+    if (result == StepResult::kDone) {
+      losses.add(kernels<T>().sum_f64(lane.row_loss.data(), n), place);
+      if (last) {
+        const double value = static_cast<double>(static_cast<T>(losses.result() / divisor_));
+        if (!std::isfinite(value)) result = StepResult::kNonFinite;
+        if (leads) loss_value_ = value;
+      }
+    }
+    if (result != StepResult::kDone) {
+      if (leads && last) cancel_updates();
+      return result;
+    }
+    if (map_.any()) {
+      gradients(lane, n, tree_.target(place.chunk), GradientTree<T>::finish(place.chunk), part);
+      if (tree_.closes(place.chunk, place.ends_shard)) {
+        region.meet();
+        if (leads) tree_.close(place.chunk, place.ends_shard);
+        region.meet();
+      }
+      if (place.ends_shard && (!map_.merges.empty() || shard_sums_.any())) {
+        region.meet();
+        if (leads) close_shard(place);
+        region.meet();
+      }
+      if (last) update_part(part);
+    }
+    if (leads) stop_wanted_ = watch.add_work(work_per_row_ * static_cast<double>(n));
+    region.meet();
+    if (stop_wanted_ && !last) return StepResult::kStopped;
+  }
+  return StepResult::kDone;
+}
+
+template StepResult BatchStep<float>::pass(Lane&, const RowSet&, BadElement*);
+template StepResult BatchStep<double>::pass(Lane&, const RowSet&, BadElement*);
+template void BatchStep<float>::gradients(Lane&, index_t, float*, Finish, Part);
+template void BatchStep<double>::gradients(Lane&, index_t, double*, Finish, Part);
+template StepResult BatchStep<float>::run_tiles(const Region&, index_t, index_t, Stopwatch&);
+template StepResult BatchStep<double>::run_tiles(const Region&, index_t, index_t, Stopwatch&);
+
+}  // namespace schuss

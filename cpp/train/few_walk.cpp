@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: MIT
+#include "train/few_walk.hpp"
+
+#include <algorithm>
+
+#include "kernels/dispatch.hpp"
+
+namespace schuss {
+
+template <class T>
+bool FewWalk<T>::fits(const Network& network) {
+  if (network.stages().size() != 1) return false;
+  const Stage& stage = network.stages().front();
+  return stage.dense() && !stage.narrow() && stage.activation == Activation::kIdentity &&
+         stage.n_out > kLanes<T> / 2 && stage.n_out <= kLanes<T>;
+}
+
+template <class T>
+FewWalk<T>::FewWalk(const ArrayView& x, index_t rows, bool shuffle)
+    : view_(x), direct_(direct_rows<T>(x)), d_(rows * kLanes<T>) {
+  if (direct_ == nullptr) {
+    ld_ = workspace_ld<T>(x.cols);
+    staging_ = AlignedBuffer<T>(rows * ld_);
+  } else {
+    ld_ = direct_ld(x);
+    if (shuffle) numbers_ = AlignedBuffer<index_t>(rows);
+  }
+}
+
+template <class T>
+bool FewWalk<T>::forward(const Stage& layer, const RowSet& rows, const BoundLoss<T>& loss,
+                         const LossBlock<T>& block, BadElement* bad) {
+  FewForward<T> pass;
+  pass.ldx = ld_;
+  pass.n_in = layer.n_in;
+  pass.weight = layer.weight->ptr<T>();
+  pass.bias = layer.bias == nullptr ? nullptr : layer.bias->ptr<T>();
+  if (direct_ != nullptr && rows.numbers != nullptr) {
+    std::copy_n(rows.numbers, rows.count, numbers_.data() + rows.at);
+  } else if (rows.at == 0) {
+    first_ = rows.first;
+  }
+  for (index_t at = 0; at < rows.count; at += kRowsAtOnce) {
+    pass.rows = std::min(kRowsAtOnce, rows.count - at);
+    T* d = d_.data() + (rows.at + at) * kLanes<T>;
+    if (direct_ == nullptr) {
+      T* to = staging_.data() + (rows.at + at) * ld_;
+      const index_t* numbers = rows.numbers == nullptr ? nullptr : rows.numbers + at;
+      if (!gather_rows<T>(view_, numbers, rows.first + at, pass.rows, to, ld_, bad)) return false;
+      pass.x = to;
+      pass.known = pass.rows;
+    } else {
+      pass.list = rows.numbers == nullptr ? nullptr : rows.numbers + at;
+      pass.x = direct_ + (rows.numbers == nullptr ? rows.first + at : 0) * ld_;
+      pass.known = std::max(rows.count, rows.known) - at;
+    }
+    pass.y = d;
+    kernels<T>().few_forward(pass);
+    LossBlock<T> part = rows_from(block, rows.at + at);
+    part.rows = pass.rows;
+    part.prediction = part.d_prediction = d;
+    part.ld_prediction = part.ld_d_prediction = kLanes<T>;
+    loss.run(part);
+  }
+  return true;
+}
+
+template <class T>
+void FewWalk<T>::gradients(const Stage& layer, index_t count, const GradientMap& map, T* arena,
+                           Finish finish, Part part, index_t grain) {
+  const GradientMap::Slot slot = map.slots.front();
+  if (slot.bias != GradientMap::kNone && part.index == part.count - 1) {
+    kernels<T>().column_sums(d_.data(), kLanes<T>, count, layer.n_out, arena + slot.bias,
+                             Start::kZero, finish);
+  }
+  if (slot.weight == GradientMap::kNone) return;
+  const index_t begin = part.begin(layer.n_in, grain);
+  FewGradient<T> pass;
+  pass.x = direct_ == nullptr ? staging_.data() : direct_;
+  pass.ldx = ld_;
+  if (direct_ != nullptr && numbers_.empty()) pass.x += first_ * ld_;
+  if (direct_ != nullptr && !numbers_.empty()) pass.list = numbers_.data();
+  pass.x += begin;
+  pass.rows = count;
+  pass.n_in = part.end(layer.n_in, grain) - begin;
+  pass.n_out = layer.n_out;
+  pass.d = d_.data();
+  pass.d_weight = arena + slot.weight + begin * kLanes<T>;
+  pass.add = finish == Finish::kAdd;
+  kernels<T>().few_gradient(pass);
+}
+
+template class FewWalk<float>;
+template class FewWalk<double>;
+
+}  // namespace schuss
