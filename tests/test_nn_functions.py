@@ -131,8 +131,16 @@ def test_functional_linear_matches_the_layer_and_keeps_history() -> None:
 
 
 def test_functional_linear_never_returns_an_untracked_value() -> None:
-    with pytest.raises(TypeError, match="weight requires a gradient"):
-        F.linear(X, schuss.Parameter(np.zeros((20, 3))))
+    """A weight that no layer laid out takes part as an expression, and gets its gradient."""
+    weight = schuss.Parameter(np.ones((20, 3)))
+    bias = schuss.zeros(20, dtype=schuss.float64, requires_grad=True)
+    output = F.linear(X, weight, bias)
+    expected = np.asarray(X, np.float64) @ np.ones((3, 20))
+    np.testing.assert_allclose(output.numpy(), expected, rtol=1e-15)  # three terms a sum
+    output.sum().backward()
+    assert weight.grad is not None
+    assert bias.grad is not None
+    assert bias.grad.tolist() == [7.0] * 20
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@
 #include <memory>
 #include <new>
 
+#include "base/block_cache.hpp"
 #include "base/types.hpp"
 
 namespace schuss {
@@ -31,7 +32,7 @@ class AlignedBuffer {
     constexpr index_t kMost = std::numeric_limits<index_t>::max() / static_cast<index_t>(sizeof(T));
     if (count < 0 || count > kMost - kAlignBytes) throw std::bad_alloc();
     if (count == 0) return;
-    data_.reset(static_cast<T*>(::operator new (bytes(), std::align_val_t{kAlignBytes})));
+    data_ = {static_cast<T*>(take_block(bytes())), Free{bytes()}};
   }
 
   T* data() { return data_.get(); }
@@ -45,7 +46,8 @@ class AlignedBuffer {
   std::size_t bytes() const { return static_cast<std::size_t>(size_) * sizeof(T); }
 
   struct Free {
-    void operator()(T* p) const { ::operator delete (p, std::align_val_t{kAlignBytes}); }
+    std::size_t bytes = 0;
+    void operator()(T* p) const { give_block(p, bytes); }
   };
   std::unique_ptr<T[], Free> data_;
   index_t size_ = 0;

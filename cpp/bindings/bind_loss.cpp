@@ -86,7 +86,12 @@ void check_weights(const std::vector<double>& weights, const char* name, index_t
 TensorPtr as_prediction(const py::object& object) {
   if (py::isinstance<Tensor>(object)) {
     auto tensor = object.cast<TensorPtr>();
-    if (!tensor->is_contiguous() || tensor->shape.rank == 0 || tensor->shape.rank > 2) {
+    if (!is_floating(tensor->dtype)) {
+      throw TypeError(std::string("loss: prediction is ") + dtype_name(tensor->dtype) +
+                      "; expected float32 or float64 (use .float())");
+    }
+    if (!tensor->is_contiguous()) tensor = apply(Op::kClone, {}, {tensor});
+    if (tensor->shape.rank == 0 || tensor->shape.rank > 2) {
       throw ValueError("loss: prediction has shape " + to_string(tensor->shape) +
                        "; expected (n, k) or (n,)");
     }

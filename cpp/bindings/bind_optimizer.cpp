@@ -73,7 +73,19 @@ Method parse_method(const std::string& kind) {
   throw ValueError("optimizer: got \"" + kind + "\"; it is not one of the kinds");
 }
 
-void add_group(Optimizer& self, const std::vector<ParameterPtr>& params, const py::dict& options) {
+void add_group(Optimizer& self, const std::vector<TensorPtr>& params, const py::dict& options) {
+  for (const TensorPtr& param : params) {
+    if (!param->is_leaf() || !is_floating(param->dtype)) {
+      throw ValueError(
+          "params: got a tensor that was computed, or not of a floating dtype; "
+          "expected leaves, such as schuss.zeros(1, requires_grad=True)");
+    }
+    if (dynamic_cast<const Parameter*>(param.get()) == nullptr && !param->is_contiguous()) {
+      throw ValueError(
+          "params: got a tensor whose elements do not lie in order; expected "
+          "tensor.contiguous().requires_grad_()");
+    }
+  }
   GroupOptions parsed;
   for (const auto& [name, value] : options) {
     set_option(&parsed, find_option(self, name.cast<std::string>()), value);
@@ -102,8 +114,8 @@ void change_option(Optimizer& self, std::size_t group, const std::string& name,
 }
 
 /// State lies like the parameter: wrapped as a tensor of its shape and strides to copy it out or in.
-TensorPtr state_tensor(const Parameter& parameter, const AlignedBuffer<std::byte>& buffer) {
-  TensorPtr tensor = make_like(parameter);
+TensorPtr state_tensor(const Tensor& parameter, const AlignedBuffer<std::byte>& buffer) {
+  TensorPtr tensor = parameter.make_grad();
   std::memcpy(tensor->data, buffer.data(), static_cast<std::size_t>(buffer.size()));
   return tensor;
 }
@@ -147,7 +159,7 @@ void load_state(Optimizer& self, const py::list& states) {
   std::vector<ParameterState> loaded(self.slots().size());
   for (std::size_t i = 0; i < loaded.size(); ++i) {
     const auto state = states[i].cast<py::dict>();
-    const Parameter& parameter = *self.slots()[i].parameter;
+    const Tensor& parameter = *self.slots()[i].parameter;
     loaded[i].step = state.contains("step") ? state["step"].cast<std::int64_t>() : 0;
     for (const StateName& name : kStates) {
       const char* key = sgd ? name.sgd : name.adam;
@@ -157,7 +169,7 @@ void load_state(Optimizer& self, const py::list& states) {
         throw ValueError("load_state_dict: " + std::string(key) + " has shape " +
                          to_string(values->shape) + "; expected " + to_string(parameter.shape));
       }
-      const TensorPtr laid_out = make_like(parameter);
+      const TensorPtr laid_out = parameter.make_grad();
       write_contiguous(*laid_out, values->data);
       loaded[i].*name.buffer = std::move(laid_out->storage->own);
       loaded[i].started = true;

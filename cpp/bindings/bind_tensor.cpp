@@ -1,13 +1,9 @@
 // SPDX-License-Identifier: MIT
 /// Tensor and Parameter.
 #include <pybind11/numpy.h>
-#include <pybind11/operators.h>
 #include <pybind11/stl.h>
 
-#include <cmath>
-
-#include "autograd/scalar_ops.hpp"
-#include "bindings/common.hpp"
+#include "bindings/tensor_object.hpp"
 #include "kernels/kernels.hpp"
 
 namespace schuss::bindings {
@@ -21,89 +17,23 @@ py::tuple shape_of(const Tensor& tensor) {
   return shape;
 }
 
-bool is_number(py::handle object) {
-  return PyFloat_Check(object.ptr()) || PyLong_Check(object.ptr()) ||
-         (!py::isinstance<py::array>(object) && PyNumber_Check(object.ptr()) != 0 &&
-          py::hasattr(object, "__float__") && !py::isinstance<Tensor>(object) &&
-          !PyComplex_Check(object.ptr()));
-}
-
-/// For operators that tensors do not have.
-[[noreturn]] void no_expression(const char* what) {
-  throw TypeError(
-      std::string(what) +
-      ": tensors that remember their history have + - * / on single numbers; use one of "
-      "nn's losses, or output.backward(d_output) with a gradient of your own; "
-      ".detach().numpy() gives the values");
-}
-
-/// Arithmetic is for tensors of one element; everything else says what to use instead.
-py::object arithmetic(ScalarOp op, const char* sign, py::handle left, py::handle right) {
-  const auto operand = [&](py::handle object) -> std::optional<ScalarOperand> {
-    if (py::isinstance<Tensor>(object)) {
-      auto tensor = object.cast<TensorPtr>();
-      if (tensor->count() != 1) {
-        throw TypeError(std::string("operator ") + sign + ": got a tensor of shape " +
-                        to_string(tensor->shape) +
-                        "; expressions work on tensors of one element (a cost). Use one of nn's "
-                        "losses, or output.backward(d_output) with a gradient of your own; "
-                        ".detach().numpy() gives the values");
-      }
-      return ScalarOperand{tensor, 0.0};
-    }
-    if (is_number(object)) {
-      return ScalarOperand{nullptr, py::float_(py::reinterpret_borrow<py::object>(object))};
-    }
-    return std::nullopt;
-  };
-  const auto a = operand(left);
-  const auto b = right ? operand(right) : ScalarOperand{};
-  if (!a || !b) no_expression((std::string("operator ") + sign).c_str());
-  return py::cast(scalar_op(op, *a, *b, grad_enabled()));
-}
-
-py::object compare(const TensorPtr& self, py::handle other, int op) {
-  const py::object left = to_numpy(self);
-  const py::object right = py::isinstance<Tensor>(other)
-                               ? py::object(to_numpy(other.cast<TensorPtr>()))
-                               : py::reinterpret_borrow<py::object>(other);
-  PyObject* result = PyObject_RichCompare(left.ptr(), right.ptr(), op);
-  if (result == nullptr) throw py::error_already_set();
-  const auto object = py::reinterpret_steal<py::object>(result);
-  if (self->shape.rank == 0 && !py::isinstance<py::array>(object)) {
-    return py::bool_(object.cast<bool>());
-  }
-  return object;
-}
-
-TensorPtr detached(const TensorPtr& self) {
-  auto copy = std::make_shared<Tensor>();
-  copy->storage = self->storage;
-  copy->data = self->data;
-  copy->dtype = self->dtype;
-  copy->shape = self->shape;
-  copy->strides = self->strides;
-  return copy;
-}
-
-std::string repr(const TensorPtr& self, const char* type) {
-  std::string values = py::str(py::module_::import("numpy").attr("array2string")(
-                                   to_numpy(self), py::arg("separator") = ", "))
-                           .cast<std::string>();
-  std::string text = std::string(type) + "(" + values + ", dtype=" + dtype_name(self->dtype);
-  if (self->grad_fn == nullptr && self->requires_grad) text += ", requires_grad=True";
-  if (self->grad_fn != nullptr) text += ", has history";
-  return text + ")";
+std::string repr(const py::object& self) {
+  // Never released: at the end of the process Python is gone before statics are.
+  static const py::handle text =
+      py::object(py::module_::import("schuss._printing").attr("text")).release();
+  return text(self).cast<std::string>();
 }
 
 void backward(const TensorPtr& self, const py::object& gradient, bool retain_graph) {
-  const TensorPtr d =
-      gradient.is_none() ? nullptr : copy_to_tensor(gradient, self->dtype, "gradient");
+  TensorPtr d = gradient.is_none() ? nullptr : tensor_or_null(gradient.ptr());
+  if (d == nullptr && !gradient.is_none()) d = copy_to_tensor(gradient, self->dtype, "gradient");
   run_backward(self, d, retain_graph);
 }
 
 void set_grad(Tensor& self, const py::object& value) {
-  if (!self.is_leaf()) throw TypeError("grad: only a leaf (a parameter) has one");
+  if (!self.is_leaf()) {
+    throw TypeError("grad: only a leaf has one to assign; make it with requires_grad=True");
+  }
   if (value.is_none()) {
     self.grad = nullptr;
     return;
@@ -113,9 +43,7 @@ void set_grad(Tensor& self, const py::object& value) {
     throw ValueError("grad: got shape " + to_string(from->shape) + "; expected " +
                      to_string(self.shape));
   }
-  auto* parameter = dynamic_cast<Parameter*>(&self);
-  const TensorPtr grad =
-      parameter != nullptr ? make_like(*parameter) : make_tensor(self.dtype, self.shape);
+  const TensorPtr grad = self.make_grad();
   write_contiguous(*grad, from->data);
   self.grad = grad;
 }
@@ -173,11 +101,6 @@ ParameterPtr parameter_from_state(const py::tuple& state) {
   return made;
 }
 
-[[noreturn]] void no_indexing() {
-  throw TypeError(
-      "indexing a tensor is not differentiable here; use .detach().numpy()[...] for its values");
-}
-
 LinearParameters make_linear_or_say_why(DType dtype, index_t n_in, index_t n_out, bool bias) {
   try {
     return make_linear(dtype, n_in, n_out, bias);
@@ -191,109 +114,164 @@ LinearParameters make_linear_or_say_why(DType dtype, index_t n_in, index_t n_out
   }
 }
 
-}  // namespace
+void set_requires_grad(Tensor& t, bool wanted) {
+  if (!t.is_leaf()) {
+    throw StateError(
+        "requires_grad: can be changed on leaves only; use .detach() for a tensor without history");
+  }
+  if (wanted && !is_floating(t.dtype)) {
+    throw StateError(std::string("requires_grad: got a tensor of ") + dtype_name(t.dtype) +
+                     "; only floating tensors have gradients (use .float())");
+  }
+  t.requires_grad = wanted;
+}
 
-void register_tensor(py::module_& m) {
-  py::class_<Tensor, TensorPtr> tensor(
-      m, "Tensor",
-      "Output of a model or a loss: values, and how they were computed.\n\n"
-      "Not an ndarray; ``np.asarray(t)`` and ``t.numpy()`` give one.");
+/// t.data = values: copied in place; parameters and optimizers keep their storage.
+void assign_data(Tensor& t, const py::object& values) {
+  const TensorPtr given = tensor_or_null(values.ptr());
+  const TensorPtr from = given != nullptr       ? converted(*given, t.dtype)
+                         : is_floating(t.dtype) ? copy_to_tensor(values, t.dtype, "data")
+                                                : tensor_from(values, py::str(dtype_name(t.dtype)));
+  if (!(from->shape == t.shape)) {
+    throw ValueError("data: got shape " + to_string(from->shape) + "; expected " +
+                     to_string(t.shape));
+  }
+  write_contiguous(t, from->data);
+}
+
+py::object format(const py::object& self, const std::string& spec) {
+  const TensorPtr t = tensor_or_null(self.ptr());
+  const bool as_text = t->shape.rank > 0 && (spec.empty() || t->count() != 1);
+  return (as_text ? py::object(py::str(self)) : python_number(*t)).attr("__format__")(spec);
+}
+
+void retain_grad(const TensorPtr& t) {
+  if (!t->requires_grad) {
+    throw StateError("retain_grad: the tensor has no history, and so no gradient");
+  }
+  if (t->grad_fn != nullptr) t->grad_fn->retained = t;
+}
+
+py::object size_of(const Tensor& t, const py::object& dim) {
+  if (dim.is_none()) return shape_of(t);
+  if (t.shape.rank == 0) throw py::index_error("size: the tensor has no dimensions");
+  return py::int_(t.shape[normal_dim(dim.cast<index_t>(), t.shape.rank)]);
+}
+
+/// What made a tensor, as it prints: <MulBackward0>.
+struct GradFn {
+  std::shared_ptr<Node> node;
+};
+
+void define_properties(TensorClass& tensor) {
   tensor.def_property_readonly("shape", &shape_of, "Sizes, a tuple.")
       .def_property_readonly("ndim", [](const Tensor& t) { return t.shape.rank; })
-      .def_property_readonly("size", [](const Tensor& t) { return t.count(); })
+      .def("dim", [](const Tensor& t) { return t.shape.rank; })
+      .def("size", &size_of, py::arg("dim") = py::none(), "Sizes, or the size of one dimension.")
+      .def("numel", [](const Tensor& t) { return t.count(); })
+      .def("nelement", [](const Tensor& t) { return t.count(); })
+      .def("element_size", [](const Tensor& t) { return item_bytes(t.dtype); })
+      .def("stride",
+           [](const Tensor& t) {
+             py::tuple strides(static_cast<std::size_t>(t.strides.rank));
+             for (int i = 0; i < t.strides.rank; ++i) {
+               strides[static_cast<std::size_t>(i)] = py::int_(t.strides[i]);
+             }
+             return strides;
+           })
+      .def("is_contiguous", &Tensor::is_contiguous)
+      .def("is_floating_point", [](const Tensor& t) { return is_floating(t.dtype); })
       .def_property_readonly("dtype", [](const Tensor& t) { return numpy_dtype(t.dtype); })
+      .def_property_readonly("device", [](const Tensor&) { return "cpu"; })
       .def_property(
-          "requires_grad", [](const Tensor& t) { return t.requires_grad; },
-          [](Tensor& t, bool wanted) {
-            if (!t.is_leaf()) {
-              throw StateError(
-                  "requires_grad: can be changed on leaves only; use .detach() for a tensor "
-                  "without "
-                  "history");
-            }
-            t.requires_grad = wanted;
-          })
+          "requires_grad", [](const Tensor& t) { return t.requires_grad; }, &set_requires_grad)
       .def_property_readonly("is_leaf", &Tensor::is_leaf)
+      .def_property_readonly("grad_fn",
+                             [](const Tensor& t) -> py::object {
+                               if (t.grad_fn == nullptr) return py::none();
+                               return py::cast(GradFn{t.grad_fn});
+                             })
       .def_property(
           "grad", [](const Tensor& t) { return t.grad; }, &set_grad,
           "Gradient (a leaf's), or None. Assigning copies and checks the shape.")
-      .def("numpy", &to_numpy, "The values as an ndarray that shares memory.")
-      .def("detach", &detached, "The same values without history.")
-      .def("item", &Tensor::item, "The value of a tensor of one element, as a float.")
-      .def("tolist", [](const TensorPtr& t) { return to_numpy(t).attr("tolist")(); })
+      .def_property(
+          "data", [](const Tensor& t) { return detached(t); }, &assign_data,
+          "The values without history; assigning copies them in place.")
       .def(
-          "argmax",
-          [](const TensorPtr& t, const py::object& axis) {
-            return to_numpy(t).attr("argmax")(py::arg("axis") = axis);
+          "detach", [](const Tensor& t) { return detached(t); }, "The same values, no history.")
+      .def("retain_grad", &retain_grad, "Keeps the gradient of a tensor that is no leaf.");
+}
+
+void define_values(TensorClass& tensor) {
+  tensor.def("numpy", &to_numpy, "The values as an ndarray that shares memory.")
+      .def(
+          "item",
+          [](const Tensor& t) -> py::object {
+            if (is_floating(t.dtype)) return py::float_(t.item());
+            t.item();  // one element, or an error
+            return python_number(t);
           },
-          py::arg("axis") = py::none(), "Index of the largest value, as NumPy's argmax.")
+          "The value of a tensor of one element, as a Python number.")
+      .def("tolist", [](const TensorPtr& t) { return to_numpy(t).attr("tolist")(); })
       .def("backward", &backward, py::arg("gradient") = py::none(), py::arg("retain_graph") = false,
-           "Back-propagates to the parameters' ``grad``.")
+           "Back-propagates to the leaves' ``grad``.")
       .def("__array__", &array_protocol, py::arg("dtype") = py::none(),
            py::arg("copy") = py::none())
-      .def("__len__",
-           [](const Tensor& t) {
-             if (t.shape.rank == 0) throw TypeError("len() of a tensor of no dimensions");
-             return t.shape[0];
-           })
-      .def("__float__", &Tensor::item)
-      .def("__int__", [](const Tensor& t) { return py::int_(py::float_(t.item())); })
-      .def("__bool__", [](const Tensor& t) { return t.item() != 0.0; })
-      .def("__format__",
-           [](const TensorPtr& t, const std::string& spec) -> py::object {
-             if (spec.empty() || t->count() != 1)
-               return py::str(py::cast(t)).attr("__format__")(spec);
-             return py::float_(t->item()).attr("__format__")(spec);
-           })
-      .def("__repr__", [](const TensorPtr& t) { return repr(t, "Tensor"); })
-      .def("__getitem__", [](const Tensor&, const py::object&) { no_indexing(); })
-      .def("__iter__", [](const Tensor&) { no_indexing(); })
-      .def("__hash__", [](const Tensor& t) { return reinterpret_cast<std::uintptr_t>(&t) >> 4; });
-  const auto binary = [&](const char* name, const char* reflected, const char* sign, ScalarOp op) {
-    tensor.def(name, [op, sign](const py::object& self, const py::object& other) {
-      return arithmetic(op, sign, self, other);
-    });
-    tensor.def(reflected, [op, sign](const py::object& self, const py::object& other) {
-      return arithmetic(op, sign, other, self);
-    });
-  };
-  binary("__add__", "__radd__", "+", ScalarOp::kAdd);
-  binary("__sub__", "__rsub__", "-", ScalarOp::kSub);
-  binary("__mul__", "__rmul__", "*", ScalarOp::kMul);
-  binary("__truediv__", "__rtruediv__", "/", ScalarOp::kDiv);
-  tensor.def("__neg__", [](const py::object& self) {
-    return arithmetic(ScalarOp::kNeg, "-", self, py::handle());
-  });
-  for (const char* name :
-       {"__pow__", "__rpow__", "__matmul__", "__rmatmul__", "__mod__", "__floordiv__"}) {
-    tensor.def(name, [name](const Tensor&, const py::object&) { no_expression(name); });
-  }
-  tensor.def("__abs__", [](const Tensor&) { no_expression("abs()"); });
-  tensor.def("__getattr__", [](const Tensor&, const std::string& name) -> py::object {
-    throw py::attribute_error(
-        "Tensor has no attribute '" + name +
-        "'. Tensors that remember their history have + - * / on single numbers, .backward, .item, "
-        ".argmax, .tolist and .detach; .detach().numpy() gives the values");
-  });
-  const auto comparison = [&](const char* name, int op) {
-    tensor.def(name, [op](const TensorPtr& self, const py::object& other) {
-      return compare(self, other, op);
-    });
-  };
-  comparison("__lt__", Py_LT);
-  comparison("__le__", Py_LE);
-  comparison("__gt__", Py_GT);
-  comparison("__ge__", Py_GE);
-  comparison("__eq__", Py_EQ);
-  comparison("__ne__", Py_NE);
+      .def("__format__", &format)
+      .def("__repr__", &repr)
+      .def("__hash__", [](const Tensor& t) { return reinterpret_cast<std::uintptr_t>(&t) >> 4; })
+      .def("__getattr__", [](const Tensor&, const std::string& name) -> py::object {
+        throw py::attribute_error("Tensor has no attribute '" + name +
+                                  "'; .detach().numpy() gives its values to NumPy");
+      });
   // NumPy must ask us first, so that nothing differentiable turns into an array unseen.
   tensor.attr("__array_ufunc__") = py::none();
+}
+
+/// Pickled as (values, requires_grad, grad); history stays behind.
+py::tuple tensor_state(const TensorPtr& self) {
+  if (!self->is_leaf()) {
+    throw StateError("a tensor with history cannot be copied or pickled; use .detach()");
+  }
+  const py::object grad = self->grad == nullptr ? py::none() : to_numpy(self->grad).attr("copy")();
+  return py::make_tuple(to_numpy(self).attr("copy")("C"), self->requires_grad, grad);
+}
+
+TensorPtr tensor_from_state(const py::tuple& state) {
+  TensorPtr made = tensor_from(py::object(state[0]), py::none());
+  made->requires_grad = state[1].cast<bool>();
+  set_grad(*made, state[2]);
+  return made;
+}
+
+}  // namespace
+
+void register_tensor(py::module_& m) {
+  TensorClass tensor(m, "Tensor",
+                     "Elements of one dtype, and how they were computed.\n\n"
+                     "Not an ndarray; ``np.asarray(t)`` and ``t.numpy()`` give one.");
+  py::class_<GradFn>(m, "GradFn", "What made a tensor.")
+      .def("name", [](const GradFn& f) { return std::string(f.node->name()); })
+      .def("__repr__",
+           [](const GradFn& f) { return std::string("<").append(f.node->name()).append(">"); });
+  tensor.def(py::init([](const py::object& data) { return tensor_from(data, py::str("float32")); }),
+             py::arg("data"), "float32 values, copied; schuss.tensor keeps the kind of numbers.");
+  define_properties(tensor);
+  define_values(tensor);
+  define_operators(tensor);
+  define_methods(tensor);
+  define_in_place(tensor);
+  define_indexing(tensor);
+  tensor.def(py::pickle(&tensor_state, &tensor_from_state));
+  install_slots(tensor);
+  register_activation(m);
+  register_creation(m);
 
   py::class_<Parameter, ParameterPtr, Tensor>(
       m, "Parameter", "A tensor that optimizers update; its storage stays where it is for life.")
       .def(py::init(&new_parameter), py::arg("data"), py::arg("requires_grad") = true)
       .def_property(
-          "data", [](const ParameterPtr& p) { return detached(p); },
+          "data", [](const Parameter& p) { return detached(p); },
           [](Parameter& p, const py::object& values) { assign_values(p, values, "data"); },
           "The values without gradient; assigning copies them in place.")
       .def(
@@ -309,7 +287,6 @@ void register_tensor(py::module_& m) {
              write_contiguous(*p, zeros->data);
              return p;
            })
-      .def("__repr__", [](const ParameterPtr& p) { return repr(p, "Parameter"); })
       .def(py::pickle(&parameter_state, &parameter_from_state));
 
   m.def(

@@ -30,7 +30,7 @@ DType parse_dtype(py::handle dtype) {
 }
 
 py::dtype numpy_dtype(DType dtype) {
-  return dtype == DType::kFloat32 ? py::dtype::of<float>() : py::dtype::of<double>();
+  return dispatch_any(dtype, []<class T>() { return py::dtype::of<T>(); });
 }
 
 py::array to_numpy(const TensorPtr& tensor) {
@@ -66,7 +66,7 @@ TensorPtr copy_to_tensor(py::handle object, DType dtype, const char* name) {
   if (py::isinstance<Tensor>(object)) {
     const auto given = object.cast<TensorPtr>();
     if (given->dtype == dtype) {
-      TensorPtr copy = make_tensor(dtype, given->shape);
+      TensorPtr copy = make_tensor(dtype, given->shape, Uninitialized{});
       copy_contiguous(*given, copy->data);
       return copy;
     }
@@ -127,30 +127,26 @@ HeldRows convert_rows(const InputArray& array, const char* name, DType dtype) {
 HeldRows hold_rows(py::handle x, const char* name, DType dtype, index_t cols,
                    const std::string& where) {
   if (py::isinstance<Tensor>(x)) {
-    const auto tensor = x.cast<TensorPtr>();
-    if (tensor->requires_grad || tensor->grad_fn != nullptr) {
+    auto tensor = x.cast<TensorPtr>();
+    const bool fits = tensor->shape.rank == 2 && (cols < 0 || tensor->shape[1] == cols);
+    if (tensor->requires_grad) {
       if (tensor->dtype != dtype) {
         throw TypeError(where + ": " + name + " is a " + dtype_name(tensor->dtype) +
                         " tensor; expected " + dtype_name(dtype));
       }
-      const bool fits = tensor->shape.rank == 2 && (cols < 0 || tensor->shape[1] == cols);
-      if (!fits || !tensor->is_contiguous()) {
+      if (!fits) {
         throw ValueError(where + ": " + name + " has shape " + to_string(tensor->shape) +
                          "; expected (n, " + (cols < 0 ? "k" : std::to_string(cols)) + ")");
       }
+    }
+    if (fits && tensor->dtype == dtype && tensor->count() > 0) {
+      if (!tensor->is_contiguous()) tensor = apply(Op::kClone, {}, {tensor});
       return {tensor->data, tensor->shape[0], tensor->shape[1], tensor->shape[1], tensor, tensor};
     }
     return convert_rows(parse_features(to_numpy(tensor), name, cols, where), name, dtype);
   }
   return convert_rows(parse_features(x, name, cols, where), name, dtype);
 }
-
-namespace {
-thread_local bool grad_mode = true;
-}  // namespace
-
-bool grad_enabled() { return grad_mode; }
-void set_grad_enabled(bool enabled) { grad_mode = enabled; }
 
 namespace {
 

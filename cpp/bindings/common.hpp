@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "autograd/ops.hpp"
 #include "autograd/tensor.hpp"
 #include "bindings/array_input.hpp"
 #include "kernels/activation.hpp"
@@ -61,9 +62,6 @@ struct PyLoss {
   LossSpec bind(py::handle target, const char* name, index_t rows, index_t cols,
                 const std::string& where, InputArray* parsed) const;
 };
-
-bool grad_enabled();
-void set_grad_enabled(bool enabled);
 
 /// True after a signal: the Python exception is set. Takes the GIL.
 bool signal_pending();

@@ -60,6 +60,29 @@ class LossNode final : public Node {
     d_inputs.resize(1);
   }
 
+  const char* name() const override {
+    switch (in_.loss.spec().kind) {
+      case LossKind::kMSE:
+        return "MseLossBackward0";
+      case LossKind::kL1:
+        return "L1LossBackward0";
+      case LossKind::kHuber:
+        return "HuberLossBackward0";
+      case LossKind::kSmoothL1:
+        return "SmoothL1LossBackward0";
+      case LossKind::kBCE:
+        return "BinaryCrossEntropyBackward0";
+      case LossKind::kBCEWithLogits:
+        return "BinaryCrossEntropyWithLogitsBackward0";
+      case LossKind::kCrossEntropyIndex:
+      case LossKind::kNLL:
+        return "NllLossBackward0";
+      case LossKind::kCrossEntropyProbs:
+        return "DivBackward1";
+    }
+    return "LossBackward0";
+  }
+
   void check() const override {
     if (freed_) {
       throw StateError(
@@ -73,20 +96,20 @@ class LossNode final : public Node {
     }
   }
 
-  void backward(const Tensor& d_output, bool retain) override {
+  void backward(const TensorPtr& d_output, bool retain) override {
     const FpEnvironment environment;
-    TensorPtr d = make_tensor(dtype_of<T>(), in_.prediction->shape);
+    TensorPtr d = make_tensor(dtype_of<T>(), in_.prediction->shape, Uninitialized{});
     const bool each = in_.loss.spec().reduction == Reduction::kNone;
     const bool by_row = is_row_loss(in_.loss.spec().kind);
-    const double upstream = each ? 1.0 : static_cast<double>(*d_output.ptr<T>());
+    const double upstream = each ? 1.0 : static_cast<double>(*d_output->ptr<T>());
     for (index_t first = 0; first < in_.rows; first += kChunkRows) {
       LossBlock<T> b = in_.block(first, std::min(kChunkRows, in_.rows - first));
       b.scale = upstream / divisor_;
       b.d_prediction = d->ptr<T>() + first * in_.cols;
       b.ld_d_prediction = in_.cols;
-      if (each && by_row) b.row_scale = d_output.ptr<T>() + first;
+      if (each && by_row) b.row_scale = d_output->ptr<T>() + first;
       if (each && !by_row) {
-        b.element_scale = d_output.ptr<T>() + first * in_.cols;
+        b.element_scale = d_output->ptr<T>() + first * in_.cols;
         b.ld_element = in_.cols;
       }
       in_.loss.run(b);
@@ -112,8 +135,8 @@ TensorPtr call_loss_as(const LossSpec& spec, const TensorPtr& prediction,
   const bool each = spec.reduction == Reduction::kNone;
   const bool by_row = is_row_loss(spec.kind);
   const double divisor = in.divisor();
-  TensorPtr out =
-      make_tensor(dtype_of<T>(), !each ? Dims{} : (by_row ? Dims{rows} : prediction->shape));
+  TensorPtr out = make_tensor(
+      dtype_of<T>(), !each ? Dims{} : (by_row ? Dims{rows} : prediction->shape), Uninitialized{});
   ShardedSum sum;
   T row_loss[kChunkRows];
   const ShardPlan plan(rows, shards);
@@ -132,8 +155,7 @@ TensorPtr call_loss_as(const LossSpec& spec, const TensorPtr& prediction,
   }
   if (!each) *out->ptr<T>() = static_cast<T>(sum.result() / divisor);
   if (record && prediction->requires_grad) {
-    out->requires_grad = true;
-    out->grad_fn = std::make_shared<LossNode<T>>(std::move(in), divisor);
+    remember(out, std::make_shared<LossNode<T>>(std::move(in), divisor));
   }
   return out;
 }

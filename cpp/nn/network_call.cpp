@@ -26,6 +26,8 @@ class NetworkNode final : public Node {
 
   ~NetworkNode() override { release(); }
 
+  const char* name() const override { return "AddmmBackward0"; }
+
   void check() const override {
     if (workspace_ == nullptr) {
       throw StateError(
@@ -45,15 +47,15 @@ class NetworkNode final : public Node {
     }
   }
 
-  void backward(const Tensor& d_output, bool retain) override {
+  void backward(const TensorPtr& d_output, bool retain) override {
     const BusyGuard guard(callable_->busy(), "the model");
     const FpEnvironment environment;
     const Network& network = callable_->network();
     const Block<const T> x{static_cast<const T*>(x_.data), x_.ld};
     const Block<T> d = workspace_->d_output();
-    const index_t width = d_output.shape[1];
+    const index_t width = d_output->shape[1];
     for (index_t r = 0; r < x_.rows; ++r) {
-      std::memcpy(d.row(r), d_output.ptr<T>() + r * width,
+      std::memcpy(d.row(r), d_output->ptr<T>() + r * width,
                   static_cast<std::size_t>(width) * sizeof(T));
     }
 
@@ -61,7 +63,7 @@ class NetworkNode final : public Node {
     TensorPtr d_input;
     Block<T> d_x;
     if (inputs[0] != nullptr) {
-      d_input = make_tensor(dtype_of<T>(), inputs[0]->shape);
+      d_input = make_tensor(dtype_of<T>(), inputs[0]->shape, Uninitialized{});
       d_x = {d_input->ptr<T>(), x_.cols};
     }
     const bool to_x = d_input != nullptr;
@@ -176,8 +178,7 @@ TensorPtr CallableNetwork::call_as(const HeldRows& x, bool record) {
     }
   }
   if (keep) {
-    out->requires_grad = true;
-    out->grad_fn = std::make_shared<NetworkNode<T>>(shared_from_this(), std::move(workspace), x);
+    remember(out, std::make_shared<NetworkNode<T>>(shared_from_this(), std::move(workspace), x));
   }
   return out;
 }

@@ -23,6 +23,8 @@ struct Parameter : Tensor {
   Layout layout;
 
   TensorPtr make_grad() const override;
+  bool grad_is_plain() const override { return false; }
+  index_t extent() const override { return layout.extent(); }
 
   /// The gradient's elements in `layout` order, or null when .grad is None.
   template <class T>

@@ -24,8 +24,8 @@ void require_at_least_zero(const char* name, double value) {
   require_number(value >= 0.0 && std::isfinite(value), name, value, "a finite number, 0 or more");
 }
 
-AlignedBuffer<std::byte> state_like(const Parameter& parameter) {
-  return AlignedBuffer<std::byte>(parameter.layout.extent() * item_bytes(parameter.dtype));
+AlignedBuffer<std::byte> state_like(const Tensor& parameter) {
+  return AlignedBuffer<std::byte>(parameter.extent() * item_bytes(parameter.dtype));
 }
 
 template <class T>
@@ -50,17 +50,16 @@ void Optimizer::check_options(const GroupOptions& o) const {
   require_at_least_zero("eps", o.eps);
 }
 
-void Optimizer::add_group(const std::vector<ParameterPtr>& parameters,
-                          const GroupOptions& options) {
+void Optimizer::add_group(const std::vector<TensorPtr>& parameters, const GroupOptions& options) {
   check_options(options);
   require(!parameters.empty(), "params: got no parameters; expected at least one");
-  std::unordered_set<const Parameter*> seen;
+  std::unordered_set<const Tensor*> seen;
   for (const Slot& slot : slots_) seen.insert(slot.parameter.get());
-  for (const ParameterPtr& parameter : parameters) {
+  for (const TensorPtr& parameter : parameters) {
     require(seen.insert(parameter.get()).second,
             "params: a parameter appears more than once; give each parameter to one group, once");
   }
-  for (const ParameterPtr& parameter : parameters) {
+  for (const TensorPtr& parameter : parameters) {
     slots_.push_back({parameter, groups_.size(), {}});
   }
   groups_.push_back(options);
@@ -72,7 +71,7 @@ void Optimizer::set_options(std::size_t group, const GroupOptions& options) {
   groups_.at(group) = options;
 }
 
-index_t Optimizer::find(const Parameter& parameter) const {
+index_t Optimizer::find(const Tensor& parameter) const {
   for (std::size_t i = 0; i < slots_.size(); ++i) {
     if (slots_[i].parameter.get() == &parameter) return static_cast<index_t>(i);
   }
@@ -146,11 +145,11 @@ void Optimizer::step() {
   const FpEnvironment environment;
   reserve_state();
   for (std::size_t i = 0; i < slots_.size(); ++i) {
-    Parameter& parameter = *slots_[i].parameter;
+    Tensor& parameter = *slots_[i].parameter;
     if (!parameter.requires_grad || parameter.grad == nullptr) continue;
     begin(i);
     dispatch_dtype(parameter.dtype, [&]<class T>() {
-      apply<T>(i, parameter.grad_data<T>(), 0, parameter.layout.extent());
+      apply<T>(i, parameter.grad->ptr<T>(), 0, parameter.extent());
     });
     ++parameter.storage->version;
   }
@@ -158,14 +157,13 @@ void Optimizer::step() {
 
 void Optimizer::zero_grad(bool set_to_none) {
   for (Slot& slot : slots_) {
-    Parameter& parameter = *slot.parameter;
+    Tensor& parameter = *slot.parameter;
     if (parameter.grad == nullptr) continue;
     if (set_to_none) {
       parameter.grad = nullptr;
     } else {
-      std::memset(
-          parameter.grad->data, 0,
-          static_cast<std::size_t>(parameter.layout.extent() * item_bytes(parameter.dtype)));
+      std::memset(parameter.grad->data, 0,
+                  static_cast<std::size_t>(parameter.extent() * item_bytes(parameter.dtype)));
     }
   }
 }

@@ -39,7 +39,7 @@ struct ParameterState {
 class Optimizer {
  public:
   struct Slot {
-    ParameterPtr parameter;
+    TensorPtr parameter;  // a Parameter, or a contiguous leaf
     std::size_t group = 0;
     ParameterState state;
   };
@@ -48,7 +48,7 @@ class Optimizer {
 
   /// Throws ValueError for options out of range or impossible together, an empty group, or a
   /// parameter that is in the optimizer already; then nothing has changed.
-  void add_group(const std::vector<ParameterPtr>& parameters, const GroupOptions& options);
+  void add_group(const std::vector<TensorPtr>& parameters, const GroupOptions& options);
   /// Throws ValueError like add_group and leaves the group as it was.
   void set_options(std::size_t group, const GroupOptions& options);
   void check_options(const GroupOptions& options) const;
@@ -58,7 +58,7 @@ class Optimizer {
   std::vector<Slot>& slots() { return slots_; }
   const std::vector<Slot>& slots() const { return slots_; }
   /// The slot of that parameter, or -1.
-  index_t find(const Parameter& parameter) const;
+  index_t find(const Tensor& parameter) const;
 
   /// Makes the state buffers that the options ask for. Steps allocate nothing after this.
   void reserve_state();

@@ -30,10 +30,9 @@ class Snapshot {
   /// Keeps what it holds when a parameter is not finite.
   void take(const Optimizer& optimizer) {
     for (const std::size_t s : slots_) {
-      const Parameter& p = *optimizer.slots()[s].parameter;
-      const bool finite = dispatch_dtype(p.dtype, [&]<class T>() {
-        return kernels<T>().all_finite(p.ptr<T>(), p.layout.extent());
-      });
+      const Tensor& p = *optimizer.slots()[s].parameter;
+      const bool finite = dispatch_dtype(
+          p.dtype, [&]<class T>() { return kernels<T>().all_finite(p.ptr<T>(), p.extent()); });
       if (!finite) return;
     }
     taken_ = true;
@@ -60,7 +59,7 @@ class Snapshot {
     ParameterState state;
   };
 
-  static index_t bytes_of(const Parameter& p) { return p.layout.extent() * item_bytes(p.dtype); }
+  static index_t bytes_of(const Tensor& p) { return p.extent() * item_bytes(p.dtype); }
   static std::size_t size_of(const AlignedBuffer<std::byte>& buffer) {
     return static_cast<std::size_t>(buffer.size());
   }

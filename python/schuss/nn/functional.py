@@ -44,6 +44,7 @@ __all__ = [
     "log_softmax",
     "mse_loss",
     "nll_loss",
+    "one_hot",
     "relu",
     "sigmoid",
     "silu",
@@ -73,18 +74,15 @@ def linear(
     Tensor of shape (n, out_features)
         Of the weight's dtype; float32 where that is neither float32 nor float64.
 
-    Raises
-    ------
-    TypeError
-        A weight or bias that requires a gradient belongs to no layer: the result could not reach
-        it.
-
     Examples
     --------
     >>> import schuss.nn.functional as F
     >>> F.linear([[1.0, 2.0]], [[3.0, 4.0]], [0.5]).tolist()
     [[11.5]]
     """
+    if _is_expression(weight) or _is_expression(bias):
+        output = _tensor(input, weight) @ _tensor(weight, weight).t()
+        return output if bias is None else output + _tensor(bias, weight)
     own_weight = _layer_parameter(weight, "weight")
     own_bias = None if bias is None else _layer_parameter(bias, "bias")
     if own_weight is None or (bias is not None and own_bias is None):
@@ -94,22 +92,31 @@ def linear(
     return Network([("linear", own_weight, own_bias, "linear")])(input)
 
 
-def _layer_parameter(value: Any, name: str) -> Parameter | None:
-    """`value` where the network can hold on to it; None where its values are to be copied."""
+def _is_expression(value: Any) -> bool:
+    """Whether gradients must reach a tensor that no layer holds."""
     if not isinstance(value, Tensor) or not value.requires_grad:
+        return False
+    return _layer_parameter(value, "bias" if value.ndim == 1 else "weight") is None
+
+
+def _tensor(value: Any, like: Any) -> Tensor:
+    if isinstance(value, Tensor):
+        return value
+    return _schuss.tensor(value, like.dtype if isinstance(like, Tensor) else None)
+
+
+def _layer_parameter(value: Any, name: str) -> Parameter | None:
+    """`value` where the network can hold on to it; None where it cannot."""
+    if not isinstance(value, Parameter) or not value.requires_grad:
         return None
-    if isinstance(value, Parameter):
-        if name == "bias" and value.ndim == 1:
+    if name == "bias" and value.ndim == 1:
+        return value
+    if name == "weight" and value.ndim == 2:
+        n_out, n_in = value.shape
+        laid_out, _ = make_linear(n_in, n_out, False, value.dtype.name)
+        if laid_out.numpy().strides == value.numpy().strides:
             return value
-        if name == "weight" and value.ndim == 2:
-            n_out, n_in = value.shape
-            laid_out, _ = make_linear(n_in, n_out, False, value.dtype.name)
-            if laid_out.numpy().strides == value.numpy().strides:
-                return value
-    raise TypeError(
-        f"linear: {name} requires a gradient but is no layer's {name}; use nn.Linear, or "
-        f"{name}.detach() for its values"
-    )
+    return None
 
 
 def _constant_linear(weight: Any, bias: Any) -> tuple[Parameter, Parameter | None]:
@@ -135,16 +142,27 @@ def _constant_linear(weight: Any, bias: Any) -> tuple[Parameter, Parameter | Non
 
 
 @functools.lru_cache(maxsize=256)
-def _activation(
-    kind: str, a: float = 0.0, beta: float = 1.0, threshold: float = 20.0
-) -> FollowsDtype:
+def _network(kind: str, a: float, beta: float, threshold: float) -> FollowsDtype:
     return FollowsDtype([("activation", kind, a, beta, threshold, kind)])
+
+
+def _activation(
+    kind: str,
+    input: TensorLike,  # noqa: A002
+    a: float = 0.0,
+    beta: float = 1.0,
+    threshold: float = 20.0,
+    dim: int = -1,
+) -> Tensor:
+    if isinstance(input, Tensor):
+        return _schuss.activation(input, kind, a, beta, threshold, dim)
+    return _network(kind, a, beta, threshold)(input)
 
 
 def relu(input: TensorLike, inplace: bool = False) -> Tensor:  # noqa: A002
     """``x <= 0 ? 0 : x``."""
     as_flag(inplace, "inplace")
-    return _activation("relu")(input)
+    return _activation("relu", input)
 
 
 def leaky_relu(
@@ -154,26 +172,26 @@ def leaky_relu(
 ) -> Tensor:
     """``x > 0 ? x : negative_slope * x``."""
     as_flag(inplace, "inplace")
-    return _activation("leaky_relu", check_finite(negative_slope, "negative_slope"))(input)
+    return _activation("leaky_relu", input, check_finite(negative_slope, "negative_slope"))
 
 
 def elu(input: TensorLike, alpha: float = 1.0, inplace: bool = False) -> Tensor:  # noqa: A002
     """``x > 0 ? x : alpha * (exp(x) - 1)``."""
     as_flag(inplace, "inplace")
-    return _activation("elu", check_finite(alpha, "alpha"))(input)
+    return _activation("elu", input, check_finite(alpha, "alpha"))
 
 
 def gelu(input: TensorLike, approximate: str = "none") -> Tensor:  # noqa: A002
     """``x * Phi(x)``; with ``approximate="tanh"`` the tanh form."""
     if approximate not in ("none", "tanh"):
         raise ValueError(f"approximate: got {approximate!r}; expected 'none' or 'tanh'")
-    return _activation("gelu" if approximate == "none" else "gelu_tanh")(input)
+    return _activation("gelu" if approximate == "none" else "gelu_tanh", input)
 
 
 def silu(input: TensorLike, inplace: bool = False) -> Tensor:  # noqa: A002
     """``x * sigmoid(x)``."""
     as_flag(inplace, "inplace")
-    return _activation("silu")(input)
+    return _activation("silu", input)
 
 
 def softplus(
@@ -185,34 +203,52 @@ def softplus(
     scale = check_finite(beta, "beta")
     if scale == 0.0:
         raise ValueError("beta: got 0.0; expected a number other than 0")
-    return _activation("softplus", 0.0, scale, check_finite(threshold, "threshold"))(input)
+    return _activation("softplus", input, 0.0, scale, check_finite(threshold, "threshold"))
 
 
 def sigmoid(input: TensorLike) -> Tensor:  # noqa: A002
     """``1 / (1 + exp(-x))``."""
-    return _activation("sigmoid")(input)
+    return _activation("sigmoid", input)
 
 
 def tanh(input: TensorLike) -> Tensor:  # noqa: A002
     """Compute the hyperbolic tangent."""
-    return _activation("tanh")(input)
+    return _activation("tanh", input)
 
 
 def step(input: TensorLike) -> Tensor:  # noqa: A002
     """``x > 0 ? 1 : 0``, with a gradient of zero."""
-    return _activation("step")(input)
+    return _activation("step", input)
 
 
 def softmax(input: TensorLike, dim: int | None = None) -> Tensor:  # noqa: A002
-    """``exp(x) / sum(exp(x))`` over the columns of each row."""
+    """``exp(x) / sum(exp(x))`` along `dim`; arrays and `dim=None`: over the columns of each row."""
+    if isinstance(input, Tensor) and dim is not None:
+        return _activation("softmax", input, dim=dim)
     check_dim(dim)
-    return _activation("softmax")(input)
+    return _activation("softmax", input)
 
 
 def log_softmax(input: TensorLike, dim: int | None = None) -> Tensor:  # noqa: A002
-    """``x - log(sum(exp(x)))`` over the columns of each row."""
+    """``x - log(sum(exp(x)))`` along `dim`; arrays and `dim=None`: over the columns of each row."""
+    if isinstance(input, Tensor) and dim is not None:
+        return _activation("log_softmax", input, dim=dim)
     check_dim(dim)
-    return _activation("log_softmax")(input)
+    return _activation("log_softmax", input)
+
+
+def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
+    """Rows of int64 zeros with a one at each label.
+
+    Examples
+    --------
+    >>> import schuss
+    >>> schuss.nn.functional.one_hot(schuss.tensor([1, 0]), 3).tolist()
+    [[0, 1, 0], [1, 0, 0]]
+    """
+    classes = int(tensor.max().item()) + 1 if num_classes < 0 else num_classes
+    rows = _schuss.full((*tensor.shape, classes), 0.0, "int64")
+    return rows.scatter_(-1, tensor.unsqueeze(-1), 1)
 
 
 # ---- losses --------------------------------------------------------------------------------------

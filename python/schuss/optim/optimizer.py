@@ -332,8 +332,8 @@ def _as_groups(params: Any) -> list[Mapping[str, Any]]:
 def _as_parameters(params: Any) -> list[Parameter]:
     items = [params] if isinstance(params, Parameter) else _as_list(params)
     for item in items:
-        if not isinstance(item, Parameter):
-            raise TypeError(f"params: got {type_name(item)} in it; expected schuss.Parameter")
+        if not isinstance(item, _schuss.Tensor):
+            raise TypeError(f"params: got {type_name(item)} in it; expected parameters or tensors")
     return items
 
 
