@@ -29,17 +29,23 @@ constexpr index_t kLeastWindow = 4;
 constexpr index_t kMostWindow = 64;
 constexpr double kWindowWork = 4e6;
 
-/// Rows that go through all layers together: as many as keep their activations in half of a 512 KiB
-/// second-level cache, in whole register tiles.
+/// Rows that go through all layers together: as many as keep their activations in the larger part of
+/// a 512 KiB second-level cache. Weights too large for that cache are read anew by each block, and
+/// then it is they that should be read seldom.
 template <class T>
 index_t rows_per_block(const Network& network, index_t n_in) {
-  index_t bytes = n_in * static_cast<index_t>(sizeof(T));
+  index_t row = n_in;
+  index_t weights = 0;
   for (const Stage& stage : network.stages()) {
-    bytes += 2 * std::max<index_t>(stage.n_out, 1) * static_cast<index_t>(sizeof(T));
+    row += 2 * std::max<index_t>(stage.n_out, 1);
+    if (stage.dense()) weights += stage.n_in * stage.n_out;
   }
-  constexpr index_t kBudget = 256 * 1024;
-  constexpr index_t kTile = 48;  // a multiple of every tile's rows
-  return std::clamp<index_t>(kBudget / bytes / kTile * kTile, kTile, kChunkRows);
+  constexpr index_t kBytes = sizeof(T);
+  constexpr index_t kFarWeights = 1024 * 1024;
+  if (weights * kBytes > kFarWeights) return kChunkRows;
+  constexpr index_t kBudget = 320 * 1024;
+  constexpr index_t kTile = 12;  // a multiple of most tiles' rows
+  return std::clamp<index_t>(kBudget / (row * kBytes) / kTile * kTile, 4 * kTile, kChunkRows);
 }
 
 }  // namespace

@@ -7,6 +7,12 @@
 #include "train/batch_step.hpp"
 
 namespace schuss {
+namespace {
+
+/// Blocks are cut at whole register tiles of the usual heights.
+constexpr index_t kBlockGrain = 6;
+
+}  // namespace
 
 /// Forward, loss and backward of some rows of the lane's chunk: a block of rows at a time, depth
 /// first.
@@ -27,9 +33,11 @@ StepResult BatchStep<T>::pass(Lane& lane, const RowSet& rows, BadElement* bad) {
   if (rows.at == 0) lane.x = x;
   const Block<T> y = lane.workspace.output();
   const Block<T> d = lane.workspace.d_output();
-  const index_t end = rows.at + rows.count;
-  for (index_t r = rows.at; r < end; r += block_rows_) {
-    const index_t n = std::min(block_rows_, end - r);
+  const auto blocks = static_cast<int>((rows.count + block_rows_ - 1) / block_rows_);
+  for (int i = 0; i < blocks; ++i) {
+    const Part block_part{i, blocks};  // as equal as whole tiles allow
+    const index_t r = rows.at + block_part.begin(rows.count, kBlockGrain);
+    const index_t n = rows.at + block_part.end(rows.count, kBlockGrain) - r;
     lane.workspace.forward(network_, x, r, n);
     LossBlock<T> block = rows_from(whole, r);
     block.prediction = y.row(r);
