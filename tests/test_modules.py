@@ -21,7 +21,7 @@ Y = RNG.standard_normal((12, 2))
 
 
 def tensor(values: Any) -> schuss.Tensor:
-    return nn.Parameter(np.asarray(values, np.float32), requires_grad=False).detach()
+    return schuss.tensor(values, dtype=schuss.float32)
 
 
 class Net(nn.Module):
@@ -211,6 +211,17 @@ def test_loading_writes_into_buffers_in_place() -> None:
         model.load_state_dict({**model.state_dict(), "mean": [7.0, 8.0]})
 
 
+def test_integer_buffer_is_state_and_keeps_its_dtype() -> None:
+    model = Scaled()
+    model.register_buffer("count", schuss.tensor([3]))
+    other = Scaled()
+    other.register_buffer("count", schuss.tensor([0]))
+    other.load_state_dict(model.state_dict())
+    assert other.count.tolist() == [3]
+    assert other.double().count.dtype == np.int64
+    assert other.mean.dtype == np.float64
+
+
 def test_assigned_tensor_stays_a_buffer() -> None:
     model = Scaled()
     model.mean = tensor([0.0, 0.0, 0.0])
@@ -390,9 +401,41 @@ def test_conversion_refuses_what_would_be_a_surprise() -> None:
 def test_copy_of_an_own_module_is_equal_and_apart(duplicate: Callable[[Any], Any]) -> None:
     model = Net()
     model.note = ["kept"]
+    model.register_buffer("mean", schuss.tensor([1.0, 2.0]))
     twin = duplicate(model)
     assert twin.note == ["kept"]
     assert twin.note is not model.note
     assert np.array_equal(model(X).numpy(), twin(X).numpy())
-    twin.fc1.weight.zero_()
+    with schuss.no_grad():
+        twin.fc1.weight.zero_()
+        twin.mean.zero_()
     assert model.fc1.weight.numpy().any()
+    assert model.mean.tolist() == [1.0, 2.0]
+
+
+# ---- initialisation ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "fill",
+    [
+        lambda t: nn.init.uniform_(t, -1, 1, generator=3),
+        lambda t: nn.init.normal_(t, 2, 0.5, generator=3),
+        lambda t: nn.init.xavier_normal_(t, generator=3),
+        lambda t: nn.init.kaiming_uniform_(t, generator=3),
+        lambda t: nn.init.constant_(t, 7),
+    ],
+)
+@pytest.mark.parametrize("requires_grad", [False, True])
+def test_bare_tensor_starts_with_the_bits_of_a_parameter(fill: Any, requires_grad: bool) -> None:
+    bare = schuss.zeros(4, 3, requires_grad=requires_grad)
+    like = fill(nn.Parameter(np.zeros((4, 3), np.float32)))
+    assert fill(bare) is bare
+    assert np.array_equal(bare.detach().numpy(), like.numpy())
+
+
+def test_initialisation_takes_tensors_of_floating_numbers() -> None:
+    with pytest.raises(TypeError, match="tensor: got dtype int64"):
+        nn.init.zeros_(schuss.tensor([1]))
+    with pytest.raises(TypeError, match=r"expected a schuss\.Parameter or Tensor"):
+        nn.init.zeros_(np.zeros(2))  # type: ignore[type-var]

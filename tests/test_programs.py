@@ -15,8 +15,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-import schuss
-
 PROGRAMS = Path(__file__).resolve().parent / "programs"
 NAMES = sorted(path.stem for path in PROGRAMS.glob("*.py"))
 
@@ -99,10 +97,6 @@ TABLES: list[tuple[str, str, int, float, float]] = [
     ("losses", "by_hand", 0, 0.6931472, 5.1e-8),
     ("losses", "entropy", 0, 3.637768790964, 5.1e-13),
 ]
-
-
-if not hasattr(schuss, "tensor"):
-    pytest.skip("needs the constructors of tensors", allow_module_level=True)
 
 
 def source(name: str, library: str, dtype: str) -> str:

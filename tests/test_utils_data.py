@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 import schuss
-from schuss import nn
 from schuss.utils import data
 from schuss.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
@@ -20,7 +19,7 @@ Y = np.arange(10)
 
 
 def tensor(values: Any) -> schuss.Tensor:
-    return nn.Parameter(np.asarray(values, np.float32), requires_grad=False).detach()
+    return schuss.tensor(values, dtype=schuss.float32)
 
 
 class Rows(Dataset):
@@ -60,6 +59,23 @@ def test_tensor_dataset_gives_tensors_for_tensors_and_arrays_for_arrays() -> Non
     assert isinstance(both[3], tuple)
     assert both[3][0].tolist() == X[3].tolist()
     assert len(both) == len(both.tensors[0]) == 10
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_batches_of_integer_tensors_are_tensors_of_their_own(shuffle: bool) -> None:
+    labels = schuss.tensor(Y)
+    for dataset in (TensorDataset(labels), Subset(TensorDataset(labels), range(10))):
+        for (batch,) in DataLoader(dataset, batch_size=4, shuffle=shuffle, seed=1):
+            assert isinstance(batch, schuss.Tensor)
+            assert batch.dtype == np.int64
+            batch.zero_()
+    assert labels.tolist() == Y.tolist()
+
+
+def test_collated_arrays_and_numbers_are_tensors() -> None:
+    for samples in ([1, 2], [True, False], [0.5, 1.5], [X[0], X[1]], [schuss.tensor(3)] * 2):
+        assert isinstance(data.default_collate(samples), schuss.Tensor)
+    assert isinstance(data.default_collate([np.int8(1), np.int8(2)]), np.ndarray)
 
 
 @pytest.mark.parametrize("shuffle", [False, True])

@@ -18,11 +18,12 @@ Examples
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
+from schuss._grad_mode import no_grad
 from schuss._options import as_number, type_name
 from schuss._random import Generator, seed_from
-from schuss._schuss import Parameter, fill_constant, fill_normal, fill_uniform, init_bound
+from schuss._schuss import Parameter, Tensor, fill_constant, fill_normal, fill_uniform, init_bound
 
 __all__ = [
     "calculate_gain",
@@ -37,18 +38,20 @@ __all__ = [
     "zeros_",
 ]
 
+TensorT = TypeVar("TensorT", bound=Tensor)
+
 
 def uniform_(
-    tensor: Parameter,
+    tensor: TensorT,
     a: float = 0.0,
     b: float = 1.0,
     generator: Generator | int | None = None,
-) -> Parameter:
+) -> TensorT:
     """Fill with values uniform in ``[a, b)``; returns `tensor`.
 
     Parameters
     ----------
-    tensor : Parameter
+    tensor : Parameter or Tensor
     a, b : float, default 0.0 and 1.0
         ``a <= b``.
     generator : Generator, int or None
@@ -65,21 +68,26 @@ def uniform_(
     low, high = as_number(a, "a"), as_number(b, "b")
     if not low <= high:
         raise ValueError(f"a, b: got {low}, {high}; expected a <= b")
-    fill_uniform(_parameter(tensor), low, high, seed_from(generator), 0)
+    _check(tensor)
+    if isinstance(tensor, Parameter):
+        fill_uniform(tensor, low, high, seed_from(generator), 0)
+    else:
+        with no_grad():
+            tensor.uniform_(low, high, generator=generator)
     return tensor
 
 
 def normal_(
-    tensor: Parameter,
+    tensor: TensorT,
     mean: float = 0.0,
     std: float = 1.0,
     generator: Generator | int | None = None,
-) -> Parameter:
+) -> TensorT:
     """Fill with normal values of the given mean and standard deviation; returns `tensor`.
 
     Parameters
     ----------
-    tensor : Parameter
+    tensor : Parameter or Tensor
     mean : float, default 0.0
     std : float, default 1.0
         0 or more.
@@ -97,11 +105,16 @@ def normal_(
     center, spread = as_number(mean, "mean"), as_number(std, "std")
     if not spread >= 0.0:
         raise ValueError(f"std: got {spread}; expected a number that is 0 or more")
-    fill_normal(_parameter(tensor), center, spread, seed_from(generator), 0)
+    _check(tensor)
+    if isinstance(tensor, Parameter):
+        fill_normal(tensor, center, spread, seed_from(generator), 0)
+    else:
+        with no_grad():
+            tensor.normal_(center, spread, generator=generator)
     return tensor
 
 
-def constant_(tensor: Parameter, val: float) -> Parameter:
+def constant_(tensor: TensorT, val: float) -> TensorT:
     """Fill with `val`; returns `tensor`.
 
     Examples
@@ -110,11 +123,17 @@ def constant_(tensor: Parameter, val: float) -> Parameter:
     >>> nn.init.constant_(nn.Linear(2, 3).bias, 0.5).tolist()
     [0.5, 0.5, 0.5]
     """
-    fill_constant(_parameter(tensor), as_number(val, "val"))
+    value = as_number(val, "val")
+    _check(tensor)
+    if isinstance(tensor, Parameter):
+        fill_constant(tensor, value)
+    else:
+        with no_grad():
+            tensor.fill_(value)
     return tensor
 
 
-def zeros_(tensor: Parameter) -> Parameter:
+def zeros_(tensor: TensorT) -> TensorT:
     """Fill with 0; returns `tensor`.
 
     Examples
@@ -126,7 +145,7 @@ def zeros_(tensor: Parameter) -> Parameter:
     return constant_(tensor, 0.0)
 
 
-def ones_(tensor: Parameter) -> Parameter:
+def ones_(tensor: TensorT) -> TensorT:
     """Fill with 1; returns `tensor`.
 
     Examples
@@ -139,13 +158,13 @@ def ones_(tensor: Parameter) -> Parameter:
 
 
 def xavier_uniform_(
-    tensor: Parameter, gain: float = 1.0, generator: Generator | int | None = None
-) -> Parameter:
+    tensor: TensorT, gain: float = 1.0, generator: Generator | int | None = None
+) -> TensorT:
     """Fill uniformly in ``+-gain * sqrt(6 / (fan_in + fan_out))``; returns `tensor`.
 
     Parameters
     ----------
-    tensor : Parameter
+    tensor : Parameter or Tensor
         Two-dimensional, ``(fan_out, fan_in)``.
     gain : float, default 1.0
         See `calculate_gain`.
@@ -165,8 +184,8 @@ def xavier_uniform_(
 
 
 def xavier_normal_(
-    tensor: Parameter, gain: float = 1.0, generator: Generator | int | None = None
-) -> Parameter:
+    tensor: TensorT, gain: float = 1.0, generator: Generator | int | None = None
+) -> TensorT:
     """Fill with normals of deviation ``gain * sqrt(2 / (fan_in + fan_out))``; returns `tensor`.
 
     The parameters are those of `xavier_uniform_`.
@@ -184,17 +203,17 @@ def xavier_normal_(
 
 
 def kaiming_uniform_(
-    tensor: Parameter,
+    tensor: TensorT,
     a: float = 0.0,
     mode: str = "fan_in",
     nonlinearity: str = "leaky_relu",
     generator: Generator | int | None = None,
-) -> Parameter:
+) -> TensorT:
     """Fill uniformly in ``+-gain * sqrt(3 / fan)``; returns `tensor`.
 
     Parameters
     ----------
-    tensor : Parameter
+    tensor : Parameter or Tensor
         Two-dimensional, ``(fan_out, fan_in)``.
     a : float, default 0.0
         Negative slope of the leaky ReLU after the layer.
@@ -218,12 +237,12 @@ def kaiming_uniform_(
 
 
 def kaiming_normal_(
-    tensor: Parameter,
+    tensor: TensorT,
     a: float = 0.0,
     mode: str = "fan_in",
     nonlinearity: str = "leaky_relu",
     generator: Generator | int | None = None,
-) -> Parameter:
+) -> TensorT:
     """Fill with normals of deviation ``gain / sqrt(fan)``; returns `tensor`.
 
     The parameters are those of `kaiming_uniform_`.
@@ -274,20 +293,22 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     )
 
 
-def _parameter(tensor: Any) -> Parameter:
-    if isinstance(tensor, Parameter):
-        return tensor
-    raise TypeError(f"tensor: got {type_name(tensor)}; expected a schuss.Parameter")
+def _check(tensor: Any) -> None:
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"tensor: got {type_name(tensor)}; expected a schuss.Parameter or Tensor")
+    if tensor.dtype.kind != "f":
+        raise TypeError(f"tensor: got dtype {tensor.dtype}; expected float32 or float64")
 
 
-def _fans(tensor: Parameter) -> tuple[int, int]:
-    shape = _parameter(tensor).shape
+def _fans(tensor: Tensor) -> tuple[int, int]:
+    _check(tensor)
+    shape = tensor.shape
     if len(shape) != 2:
         raise ValueError(f"tensor: got shape {shape}; expected a weight (fan_out, fan_in)")
     return shape[1], shape[0]
 
 
-def _fan(tensor: Parameter, mode: str) -> float:
+def _fan(tensor: Tensor, mode: str) -> float:
     fan_in, fan_out = _fans(tensor)
     if mode not in ("fan_in", "fan_out"):
         raise ValueError(f"mode: got {mode!r}; expected 'fan_in' or 'fan_out'")

@@ -10,14 +10,14 @@ import numpy as np
 
 from schuss._busy import claim
 from schuss._options import as_flag, type_name
-from schuss._schuss import Parameter, Tensor
+from schuss._schuss import Parameter, Tensor, from_numpy
 from schuss.nn.attributes import Structure
 
 if TYPE_CHECKING:
     from schuss._typing import Array, TensorLike
     from schuss.nn.module import Module
 
-__all__ = ["IncompatibleKeys", "as_tensor", "convert", "entries", "load", "to_array"]
+__all__ = ["IncompatibleKeys", "convert", "entries", "load", "to_array"]
 
 
 class IncompatibleKeys(NamedTuple):
@@ -30,11 +30,6 @@ class IncompatibleKeys(NamedTuple):
 def to_array(tensor: Tensor) -> Array:
     """An independent C-contiguous copy of the values."""
     return np.array(tensor.detach().numpy(), order="C", copy=True)
-
-
-def as_tensor(array: Array) -> Tensor:
-    """An array of float32 or float64 as a tensor without history."""
-    return Parameter(array, requires_grad=False).detach()
 
 
 def entries(module: Module) -> Iterator[tuple[str, Tensor]]:
@@ -69,11 +64,7 @@ def load(
     }
     with claim([t for t in own.values() if isinstance(t, Parameter)], "load_state_dict"):
         for name, value in values.items():
-            tensor = own[name]
-            if isinstance(tensor, Parameter):
-                tensor.copy_(value)
-            else:
-                tensor.detach().numpy()[...] = value
+            own[name].copy_(value)
     return IncompatibleKeys(missing, unexpected)
 
 
@@ -125,7 +116,7 @@ def convert(module: Module, dtype: str) -> None:
 def _converted(tensor: Tensor, name: str, dtype: str, optimizer_of: Any) -> Tensor:
     values = _rounded(to_array(tensor), name, dtype)
     if not isinstance(tensor, Parameter):
-        return as_tensor(values)
+        return from_numpy(values)
     if optimizer_of(tensor) is not None:
         raise RuntimeError(
             f"dtype: {name} is {tensor.dtype} and an optimizer holds it; convert the model to "

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from schuss._options import type_name
-from schuss._schuss import Tensor
-from schuss.nn.state import as_tensor
+from schuss._schuss import Tensor, from_numpy
 
 if TYPE_CHECKING:
     from schuss._typing import Array
@@ -18,9 +17,12 @@ if TYPE_CHECKING:
 __all__ = ["default_collate", "tensor_of"]
 
 
+_DTYPES = ("float32", "float64", "int64", "bool")  # those that tensors have
+
+
 def tensor_of(array: Array) -> Any:
-    """A batch as a tensor where it holds floating numbers; labels stay an array."""
-    return as_tensor(array) if array.dtype in (np.float32, np.float64) else array
+    """A batch as a tensor that shares its memory; of a dtype that tensors lack, the array."""
+    return from_numpy(array) if array.dtype.name in _DTYPES else array
 
 
 def default_collate(batch: Sequence[Any]) -> Any:
@@ -34,9 +36,10 @@ def default_collate(batch: Sequence[Any]) -> Any:
 
     Returns
     -------
-    Tensor, array, list or dict
-        Floating numbers become a tensor, other numbers an array, strings stay a list; tuples and
-        lists become the list of their collated members, dictionaries keep their keys.
+    Tensor, list or dict
+        Numbers become a tensor, strings stay a list; tuples and lists become the list of their
+        collated members, dictionaries keep their keys. (Arrays of a dtype that tensors lack become
+        an array.)
 
     Raises
     ------

@@ -76,7 +76,11 @@ def column_of(data: TensorLike, name: str) -> tuple[Array, bool]:
 def take(column: tuple[Array, bool], rows: Any) -> Any:
     """Some rows of a column: an array, or a tensor where the column is one."""
     array, is_tensor = column
-    return tensor_of(array[rows]) if is_tensor else array[rows]
+    chosen = array[rows]
+    if not is_tensor:
+        return chosen
+    # A batch is its own: writing into it leaves the data set as it is.
+    return tensor_of(chosen.copy() if isinstance(rows, slice) else np.asarray(chosen))
 
 
 class TensorDataset(Dataset):
