@@ -72,12 +72,15 @@ void run_panel(Tile<T> t, const Left<T>& a) {
 template <class T, int kVecs>
 void run_panel(Tile<T> t, const Left<T>& a, index_t columns) {
   t.tail = columns - (kVecs - 1) * Simd<T>::kWidth;
-  const bool whole = t.tail == Simd<T>::kWidth;
-  if (a.walk == Walk::kAlong) {
-    return whole ? run_panel<T, kVecs, false, Walk::kAlong>(t, a)
-                 : run_panel<T, kVecs, true, Walk::kAlong>(t, a);
+  const bool along = a.walk == Walk::kAlong;
+  // Where masks are cheap, a second copy of the rarer tiles is not worth its code.
+  if constexpr (!TileShape<T>::kMany || kVecs == TileShape<T>::kVecs) {
+    if (t.tail == Simd<T>::kWidth) {
+      return along ? run_panel<T, kVecs, false, Walk::kAlong>(t, a)
+                   : run_panel<T, kVecs, false, Walk::kAcross>(t, a);
+    }
   }
-  return whole ? run_panel<T, kVecs, false, Walk::kAcross>(t, a)
+  return along ? run_panel<T, kVecs, true, Walk::kAlong>(t, a)
                : run_panel<T, kVecs, true, Walk::kAcross>(t, a);
 }
 

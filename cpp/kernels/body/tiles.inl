@@ -151,7 +151,8 @@ void run_tile(const Tile<T>& t) {
   }
 
   // Unrolled where there are chains enough to fill the ports: the loop's own work is then hidden.
-  constexpr int kUnroll = kRows * kVecs >= 8 ? 4 : 1;
+  constexpr int kMost = TileShape<T>::rows(kVecs) * kVecs;
+  constexpr int kUnroll = kRows * kVecs * 3 >= kMost * 2 ? 4 : 1;
   Rows<T, kRows, kWalk> a(t.a, t.lda);
   const T* b = t.b;
   const index_t ldb = t.ldb;
