@@ -21,6 +21,7 @@ from cpp_build import ISAS, ROOT, build_flags, compilers
 ALLOWED_UNDEFINED = re.compile(r"fmaf?|mem(?:cpy|set|move)|_.*")
 
 pytestmark = [
+    pytest.mark.slow,  # compiles every kernel unit, a minute or two each
     pytest.mark.no_sanitizer,
     pytest.mark.skipif(platform.system() != "Linux", reason="reads nm's output for ELF objects"),
     pytest.mark.skipif(shutil.which("nm") is None, reason="nm (binutils) is not installed"),
