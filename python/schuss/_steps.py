@@ -141,7 +141,7 @@ class StepLoop:
         output = self._model(x)
         if isinstance(self._criterion, Loss):
             cost = self._criterion(output, y)
-            value = cost.item()
+            value = float(cost.item())
             self._check(value)
             cost.backward()
         else:
