@@ -39,7 +39,8 @@ def build_flags(isa: str) -> list[str]:
 
     kernel_flags = listed("kernel_flags")
     assert "-ffp-contract=off" in kernel_flags, "CMakeLists.txt: set(kernel_flags ...) not found"
-    return [*listed(f"isa_flags_{isa}"), *kernel_flags]
+    flags = [*listed(f"isa_flags_{isa}"), *kernel_flags]
+    return ["-O3" if flag == "${SCHUSS_KERNEL_OPTIMISATION}" else flag for flag in flags]
 
 
 def build_kernel_program(
