@@ -149,7 +149,8 @@ Digests run_case(const Case& c) {
       labels.empty() ? view_of(numbers, rows, outs) : view_of(labels, rows, index_t{1});
 
   schuss::Optimizer optimizer(method_of(c));
-  optimizer.add_group(network->parameters(), group_of(c));
+  const auto& parameters = network->parameters();
+  optimizer.add_group({parameters.begin(), parameters.end()}, group_of(c));
   schuss::TrainOptions options;
   options.batch_size = c.get("batch") == "all" ? 0 : c.integer("batch", 0);
   options.shuffle = c.integer("shuffle", 1) != 0 && options.batch_size != 0;

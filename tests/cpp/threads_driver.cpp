@@ -85,7 +85,7 @@ class Job {
     schuss::GroupOptions options;
     options.lr = 0.05;
     options.momentum = 0.9;
-    optimizer_.add_group(parameters, options);
+    optimizer_.add_group({parameters.begin(), parameters.end()}, options);
     x_.resize(static_cast<std::size_t>(rows_ * which.widths.front()));
     y_.resize(static_cast<std::size_t>(rows_ * which.widths.back()));
     fill(x_, 1.0F, 100);
