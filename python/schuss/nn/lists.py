@@ -17,13 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["ModuleDict", "ModuleList", "ParameterDict", "ParameterList"]
 
 
-class _List(Module):
-    """A list whose items are attributes named by their positions."""
-
-    def __init__(self, items: Iterable[Any] | None = None) -> None:
-        super().__init__()
-        if items is not None:
-            self.extend(items)
+class _Collection(Module):
+    """A module whose items are attributes; a subclass says what may be one and where they are."""
 
     def _checked(self, item: Any) -> Any:
         raise NotImplementedError
@@ -33,6 +28,15 @@ class _List(Module):
 
     def __len__(self) -> int:
         return len(self._items())
+
+
+class _List(_Collection):
+    """A list whose items are attributes named by their positions."""
+
+    def __init__(self, items: Iterable[Any] | None = None) -> None:
+        super().__init__()
+        if items is not None:
+            self.extend(items)
 
     def __iter__(self) -> Iterator[Any]:
         return iter(list(self._items().values()))
@@ -181,22 +185,13 @@ class ParameterList(_List):
         return _parameter_lines(self._parameters)
 
 
-class _Dict(Module):
+class _Dict(_Collection):
     """A dictionary whose items are attributes named by their keys."""
 
     def __init__(self, items: Mapping[str, Any] | Iterable[tuple[str, Any]] | None = None) -> None:
         super().__init__()
         if items is not None:
             self.update(items)
-
-    def _checked(self, item: Any) -> Any:
-        raise NotImplementedError
-
-    def _items(self) -> dict[str, Any]:
-        raise NotImplementedError
-
-    def __len__(self) -> int:
-        return len(self._items())
 
     def __iter__(self) -> Iterator[str]:
         return iter(list(self._items()))
