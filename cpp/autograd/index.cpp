@@ -77,11 +77,12 @@ struct Gather {
     target = make_tensor(DType::kInt64, arrays);
     for (const auto& [dim, array] : parts.arrays) {
       const StridedLoop<1> loop(arrays, {broadcast_strides(*array, arrays)});
-      index_t at = 0;
+      const index_t stride = parts.view->strides[dim];
+      const std::int64_t* picked = array->ptr<std::int64_t>();
+      std::int64_t* offsets = target->ptr<std::int64_t>();
       loop.each([&](const std::array<index_t, 1>& offset) {
         for (index_t i = 0; i < loop.length; ++i) {
-          target->ptr<std::int64_t>()[at++] +=
-              array->ptr<std::int64_t>()[offset[0] + i * loop.step[0]] * parts.view->strides[dim];
+          *offsets++ += picked[offset[0] + i * loop.step[0]] * stride;
         }
       });
     }

@@ -22,7 +22,8 @@ TensorPtr tensor_or_null(PyObject* object) {
 PyObject* wrap(TensorPtr tensor) {
   // A result that nobody else holds has no Python object yet: made here without the caster's search
   // for one, and registered, so that later casts find it.
-  if (tensor.use_count() != 1 || typeid(*tensor) != typeid(Tensor)) {
+  const Tensor& made = *tensor;
+  if (tensor.use_count() != 1 || typeid(made) != typeid(Tensor)) {
     return py::cast(std::move(tensor)).release().ptr();
   }
   static py::detail::type_info* const info = py::detail::get_type_info(typeid(Tensor));

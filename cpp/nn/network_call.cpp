@@ -100,7 +100,7 @@ class NetworkNode final : public Node {
     }
   }
 
-  void release() {
+  void release() override {
     if (workspace_ == nullptr) return;
     callable_->give_back(x_.rows, x_.cols, std::move(workspace_));
     workspace_ = nullptr;
