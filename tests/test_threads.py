@@ -273,3 +273,26 @@ def test_flush_to_zero_of_another_library_changes_no_bit() -> None:
     assert flushed == 0.0  # the flags were really set
     assert found == expected
     assert kept == 0x8040  # and are the caller's again
+
+
+@pytest.mark.parametrize("case", ["tiles", "chunks"])
+@pytest.mark.parametrize("threads", THREADS)
+def test_the_first_of_several_bad_rows_is_named(case: str, threads: int) -> None:
+    """Threads that are done early take rows from the others: the report does not depend on it."""
+    make, n_in, n_out, rows, batch, _ = CASES[case]
+    schuss.manual_seed(0)
+    model = make()
+    X = np.random.default_rng(0).normal(size=(rows, n_in))
+    y = np.zeros((rows, n_out))
+    X[[61, 83, 120, 199], 1] = 1e300
+    with pytest.raises(ValueError, match=r"X\[61, 1\] is 1e\+300"):
+        schuss.fit(
+            model,
+            nn.MSELoss(),
+            optim.SGD(model.parameters(), lr=0.01),
+            X,
+            y,
+            batch_size=batch,
+            shuffle=False,
+            num_threads=threads,
+        )

@@ -217,7 +217,7 @@ template <class T>
 void Workspace<T>::gradients(const Network& network, Block<const T> x, index_t first, index_t count,
                              const GradientMap& map, T* arena, Finish finish, Part part) {
   const Kernels<T>& k = kernels<T>();
-  const bool last_part = part.index == part.count - 1;
+  const bool last_part = part.is_last();
   for (std::size_t s = stages_.size(); s-- > map.lowest;) {
     const GradientMap::Slot slot = map.slots[s];
     const Stage& stage = network.stages()[s];

@@ -29,20 +29,26 @@ constexpr index_t kLeastWindow = 4;
 constexpr index_t kMostWindow = 64;
 constexpr double kWindowWork = 4e6;
 
-/// Rows that go through all layers together: as many as keep their activations in the larger part of
-/// a 512 KiB second-level cache. Weights too large for that cache are read anew by each block, and
-/// then it is they that should be read seldom.
+/// Weights too large for a second-level cache are read anew by each block of rows: they should be read
+/// seldom.
 template <class T>
-index_t rows_per_block(const Network& network, index_t n_in) {
-  index_t row = n_in;
+bool weights_are_far(const Network& network) {
+  constexpr index_t kFarBytes = 1024 * 1024;
   index_t weights = 0;
   for (const Stage& stage : network.stages()) {
-    row += 2 * std::max<index_t>(stage.n_out, 1);
     if (stage.dense()) weights += stage.n_in * stage.n_out;
   }
+  return weights * static_cast<index_t>(sizeof(T)) > kFarBytes;
+}
+
+/// Rows that go through all layers together: as many as keep their activations in the larger part of
+/// a 512 KiB second-level cache, or a whole chunk where the weights are far.
+template <class T>
+index_t rows_per_block(const Network& network, index_t n_in) {
+  if (weights_are_far<T>(network)) return kChunkRows;
+  index_t row = n_in;
+  for (const Stage& stage : network.stages()) row += 2 * std::max<index_t>(stage.n_out, 1);
   constexpr index_t kBytes = sizeof(T);
-  constexpr index_t kFarWeights = 1024 * 1024;
-  if (weights * kBytes > kFarWeights) return kChunkRows;
   constexpr index_t kBudget = 320 * 1024;
   constexpr index_t kTile = 12;  // a multiple of most tiles' rows
   return std::clamp<index_t>(kBudget / (row * kBytes) / kTile * kTile, 4 * kTile, kChunkRows);
@@ -77,6 +83,7 @@ BatchStep<T>::BatchStep(const Network& network, const LossSpec& loss, Optimizer&
       optimizer_(optimizer),
       batch_(batch),
       chunk_rows_(std::min(batch, kChunkRows)),
+      far_weights_(weights_are_far<T>(network)),
       block_rows_(rows_per_block<T>(network, x.cols)),
       shuffle_(shuffle),
       work_per_row_(3.0 * network.work_per_row() +
@@ -88,6 +95,8 @@ BatchStep<T>::BatchStep(const Network& network, const LossSpec& loss, Optimizer&
       loss_(loss, network.n_out(x.cols)),
       order_(static_cast<std::uint64_t>(x.rows), 0, 0) {
   choose_threads();
+  row_shares_ = Shares(threads_);
+  weight_shares_ = Shares(threads_);
   optimizer_.reserve_state();
   const int n_lanes = by_chunks_ ? threads_ : 1;
   for (int i = 0; i < n_lanes; ++i) {
@@ -188,16 +197,18 @@ StepResult BatchStep<T>::find_divisor(index_t first, index_t count) {
   return StepResult::kDone;
 }
 
-/// The verdict that counts among the first `count`: the first whose part failed (the lowest rows).
+/// The verdict that counts among the first `count`: the one on the lowest rows of those that failed.
 template <class T>
 StepResult BatchStep<T>::worst_verdict(index_t count, BadElement* bad) const {
+  const Verdict* worst = nullptr;
   for (index_t i = 0; i < count; ++i) {
     const Verdict& verdict = verdicts_[static_cast<std::size_t>(i)];
     if (verdict.result == StepResult::kDone) continue;
-    if (bad != nullptr) *bad = verdict.bad;
-    return verdict.result;
+    if (worst == nullptr || verdict.at < worst->at) worst = &verdict;
   }
-  return StepResult::kDone;
+  if (worst == nullptr) return StepResult::kDone;
+  if (bad != nullptr) *bad = worst->bad;
+  return worst->result;
 }
 
 template <class T>
@@ -235,7 +246,7 @@ void BatchStep<T>::update_part(Part part) {
     if (u.rows > 0) {
       begin = part.begin(u.rows, Workspace<T>::kRowGrain) * u.ld;
       end = part.end(u.rows, Workspace<T>::kRowGrain) * u.ld;
-    } else if (part.index != part.count - 1) {
+    } else if (!part.is_last()) {
       continue;
     }
     optimizer_.apply<T>(u.slot, gradients + u.offset + begin, begin, end - begin);
@@ -246,6 +257,7 @@ template <class T>
 StepResult BatchStep<T>::run(const Region& region, index_t first, index_t count, Stopwatch& watch) {
   if (region.thread == 0) {
     shared_result_ = find_divisor(first, count);
+    deal_rows(ShardPlan(count, shards_).place(0).rows);
     stop_wanted_ = false;
   }
   if (by_chunks_) {

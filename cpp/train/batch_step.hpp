@@ -11,6 +11,7 @@
 #include "nn/workspace.hpp"
 #include "optim/optimizer.hpp"
 #include "parallel/rounds.hpp"
+#include "parallel/shares.hpp"
 #include "parallel/team.hpp"
 #include "train/feed.hpp"
 #include "train/few_walk.hpp"
@@ -38,7 +39,7 @@ double set_work_per_thread(double work);
 /// Two ways to share the work, neither of which changes an operation:
 /// - by tiles (batch_tiles.cpp): all threads walk the same steps and meet; the rows of a chunk are
 ///   shared for the passes forward and back, then the rows of each weight's storage for its gradient
-///   and its update;
+///   and its update (shares.hpp: whoever is done early takes from the others);
 /// - by chunks (batch_chunks.cpp; one narrow layer, or a small model and several chunks a batch): one
 ///   thread leads through the steps, and whoever is free does whole chunks into buffers of their own,
 ///   which the leader then adds in the tree's order. A narrow layer alone takes its rows from the
@@ -95,6 +96,7 @@ class BatchStep {
   struct alignas(64) Verdict {
     StepResult result = StepResult::kDone;
     BadElement bad;
+    index_t at = 0;     // where its rows begin in the chunk; of chunks, all have 0
     double loss = 0.0;  // a chunk's sum
   };
   /// The rows that a thread takes next, a cache line each.
@@ -121,6 +123,8 @@ class BatchStep {
   StepResult pass(Lane& lane, const RowSet& rows, BadElement* bad);
   void gradients(Lane& lane, index_t count, T* arena, Finish finish, Part part);
   // By tiles.
+  void deal_rows(index_t rows);
+  Verdict pass_rows(const Region& region, Lane& lane, index_t first, index_t n);
   StepResult run_tiles(const Region& region, index_t first, index_t count, Stopwatch& watch);
   // By chunks.
   StepResult run_chunks(const Region& region, index_t first, index_t count, Stopwatch& watch);
@@ -138,6 +142,7 @@ class BatchStep {
   Optimizer& optimizer_;
   index_t batch_;
   index_t chunk_rows_;
+  bool far_weights_;
   index_t block_rows_;
   bool shuffle_;
   double work_per_row_;
@@ -159,6 +164,9 @@ class BatchStep {
   AlignedBuffer<T> window_gradients_;
   ShardedSum loss_sum_;
   Rounds rounds_;
+  // By tiles: the pieces of the phases of a chunk.
+  Shares row_shares_;
+  Shares weight_shares_;
   // Of the round that is open, for helpers.
   ShardPlan plan_{0, 1};
   index_t step_first_ = 0;

@@ -12,6 +12,11 @@ namespace {
 /// Blocks are cut at whole register tiles of the usual heights.
 constexpr index_t kBlockGrain = 6;
 
+/// Pieces of a phase for each thread. They are taken by halves: 4, 2, 1 and 1. Each taking of rows
+/// reads the weights anew, so where these are far it is one; and their gradients are cut less finely.
+constexpr int kPiecesEach = 8;
+constexpr int kFarPiecesEach = 4;
+
 }  // namespace
 
 /// Forward, loss and backward of some rows of the lane's chunk: a block of rows at a time, depth
@@ -62,11 +67,35 @@ void BatchStep<T>::gradients(Lane& lane, index_t count, T* arena, Finish finish,
   }
 }
 
+/// While no thread takes rows.
+template <class T>
+void BatchStep<T>::deal_rows(index_t rows) {
+  const auto grains = static_cast<int>((rows + kRowsGrain - 1) / kRowsGrain);
+  row_shares_.deal(std::min(grains, far_weights_ ? threads_ : kPiecesEach * threads_));
+}
+
+/// The passes of those of a chunk's n rows that this thread gets.
+template <class T>
+typename BatchStep<T>::Verdict BatchStep<T>::pass_rows(const Region& region, Lane& lane,
+                                                       index_t first, index_t n) {
+  Verdict worst;
+  for (Part part = row_shares_.take(region.thread); part.size > 0;
+       part = row_shares_.take(region.thread)) {
+    Verdict verdict;
+    verdict.at = part.begin(n, kRowsGrain);
+    const index_t count = part.end(n, kRowsGrain) - verdict.at;
+    const RowSet rows = rows_at(region.thread, first + verdict.at, count, verdict.at);
+    verdict.result = pass(lane, rows, &verdict.bad);
+    if (verdict.result == StepResult::kDone) continue;
+    if (worst.result == StepResult::kDone || verdict.at < worst.at) worst = verdict;
+  }
+  return worst;
+}
+
 template <class T>
 StepResult BatchStep<T>::run_tiles(const Region& region, index_t first, index_t count,
                                    Stopwatch& watch) {
   Lane& lane = *lanes_.front();
-  const Part part{region.thread, region.threads};
   const bool leads = region.thread == 0;
   Verdict& verdict = verdicts_[static_cast<std::size_t>(region.thread)];
   ShardedSum losses;  // every thread adds the same sums
@@ -76,11 +105,11 @@ StepResult BatchStep<T>::run_tiles(const Region& region, index_t first, index_t 
     const ChunkPlace place = plan.place(i);
     const index_t n = place.rows;
     const bool last = place.last;
-    const index_t begin = part.begin(n, kRowsGrain);
-    const index_t end = part.end(n, kRowsGrain);
-    const RowSet rows = rows_at(region.thread, first + place.at + begin, end - begin, begin);
-    verdict.result = pass(lane, rows, &verdict.bad);
-    if (leads && last) begin_updates();
+    verdict = pass_rows(region, lane, first + place.at, n);
+    if (leads) {
+      weight_shares_.deal((far_weights_ ? kFarPiecesEach : kPiecesEach) * threads_);
+      if (last) begin_updates();
+    }
     region.meet();
     StepResult result = worst_verdict(threads_, leads ? &bad_ : nullptr);
     if (result == StepResult::kDone) {
@@ -95,19 +124,22 @@ StepResult BatchStep<T>::run_tiles(const Region& region, index_t first, index_t 
       if (leads && last) cancel_updates();
       return result;
     }
+    if (leads && !last) deal_rows(plan.place(i + 1).rows);
     if (map_.any()) {
-      gradients(lane, n, tree_.target(place.chunk), GradientTree<T>::finish(place.chunk), part);
-      if (tree_.closes(place.chunk, place.ends_shard)) {
-        region.meet();
-        if (leads) tree_.close(place.chunk, place.ends_shard);
-        region.meet();
+      const bool closes = tree_.closes(place.chunk, place.ends_shard);
+      const bool ends = place.ends_shard && (!map_.merges.empty() || shard_sums_.any());
+      for (Part part = weight_shares_.take(region.thread); part.size > 0;
+           part = weight_shares_.take(region.thread)) {
+        gradients(lane, n, tree_.target(place.chunk), GradientTree<T>::finish(place.chunk), part);
+        if (last && !closes && !ends) update_part(part);
       }
-      if (place.ends_shard && (!map_.merges.empty() || shard_sums_.any())) {
+      if (closes || ends) {
         region.meet();
-        if (leads) close_shard(place);
+        if (leads && closes) tree_.close(place.chunk, place.ends_shard);
+        if (leads && ends) close_shard(place);
         region.meet();
+        if (last) update_part({region.thread, region.threads});
       }
-      if (last) update_part(part);
     }
     if (leads) stop_wanted_ = watch.add_work(work_per_row_ * static_cast<double>(n));
     region.meet();
@@ -118,6 +150,12 @@ StepResult BatchStep<T>::run_tiles(const Region& region, index_t first, index_t 
 
 template StepResult BatchStep<float>::pass(Lane&, const RowSet&, BadElement*);
 template StepResult BatchStep<double>::pass(Lane&, const RowSet&, BadElement*);
+template void BatchStep<float>::deal_rows(index_t);
+template void BatchStep<double>::deal_rows(index_t);
+template BatchStep<float>::Verdict BatchStep<float>::pass_rows(const Region&, Lane&, index_t,
+                                                               index_t);
+template BatchStep<double>::Verdict BatchStep<double>::pass_rows(const Region&, Lane&, index_t,
+                                                                 index_t);
 template void BatchStep<float>::gradients(Lane&, index_t, float*, Finish, Part);
 template void BatchStep<double>::gradients(Lane&, index_t, double*, Finish, Part);
 template StepResult BatchStep<float>::run_tiles(const Region&, index_t, index_t, Stopwatch&);

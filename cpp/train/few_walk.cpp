@@ -69,7 +69,7 @@ template <class T>
 void FewWalk<T>::gradients(const Stage& layer, index_t count, const GradientMap& map, T* arena,
                            Finish finish, Part part, index_t grain) {
   const GradientMap::Slot slot = map.slots.front();
-  if (slot.bias != GradientMap::kNone && part.index == part.count - 1) {
+  if (slot.bias != GradientMap::kNone && part.is_last()) {
     kernels<T>().column_sums(d_.data(), kLanes<T>, count, layer.n_out, arena + slot.bias,
                              Start::kZero, finish);
   }

@@ -20,6 +20,7 @@
 #include "base/philox.hpp"
 #include "nn/calls.hpp"
 #include "optim/optimizer.hpp"
+#include "parallel/shares.hpp"
 #include "parallel/team.hpp"
 #include "train/evaluate.hpp"
 #include "train/trainer.hpp"
@@ -231,6 +232,36 @@ bool one_model_in_two_threads(const Case& which) {
   return report(polled && refused && free_again, "one model wanted by two threads");
 }
 
+/// Whoever takes them, the pieces of every phase are each taken once.
+bool every_piece_once() {
+  constexpr int kThreads = 3;
+  constexpr int kPhases = 200;
+  schuss::Shares shares[2] = {schuss::Shares(kThreads), schuss::Shares(kThreads)};
+  std::vector<int> taken(64);
+  bool good = true;
+  shares[0].deal(1);
+  schuss::run_region(kThreads, [&](const schuss::Region& region) {
+    for (int phase = 0; phase < kPhases; ++phase) {
+      const int pieces = 1 + phase % 64;
+      region.meet();
+      if (region.thread == 0) shares[(phase + 1) % 2].deal(1 + (phase + 1) % 64);
+      schuss::Shares& open = shares[phase % 2];
+      for (auto part = open.take(region.thread); part.size > 0; part = open.take(region.thread)) {
+        for (int i = part.index; i < part.index + part.size; ++i) {
+          ++taken[static_cast<std::size_t>(i)];  // two takers of one piece would be a race
+        }
+      }
+      region.meet();
+      if (region.thread != 0) continue;
+      for (int i = 0; i < 64; ++i) {
+        good = good && taken[static_cast<std::size_t>(i)] == (i < pieces ? 1 : 0);
+        taken[static_cast<std::size_t>(i)] = 0;
+      }
+    }
+  });
+  return report(good, "every piece of a phase is taken once");
+}
+
 /// An exception in a worker comes out of the region, and the team works on.
 bool exception_in_a_worker() {
   bool caught = false;
@@ -264,6 +295,7 @@ int main() {
   for (const Case& which : {tiles, chunks, narrow}) good = any_number_of_threads(which) && good;
   good = side_by_side(tiles, chunks) && good;
   good = one_model_in_two_threads(tiles) && good;
+  good = every_piece_once() && good;
   good = exception_in_a_worker() && good;
   return good ? 0 : 1;
 }
