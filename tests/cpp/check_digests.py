@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: MIT
 """Train the stored cases under every compiler, instruction set and architecture there is.
 
-    python tests/cpp/check_digests.py [--work FOLDER] [--update] [gcc] [clang] [aarch64]
+    python tests/cpp/check_digests.py [--work FOLDER] [--quick] [--update] [gcc] [clang] [aarch64]
 
 Builds tests/cpp/digests.cpp with g++ and clang++, runs it under each instruction set of the machine
 with 1 and 3 threads, and compares with tests/data/digests.txt. With aarch64-linux-gnu-g++ and
 qemu-aarch64-static the same for aarch64, scalar and NEON. What is not installed is skipped with a
 line that says so. AVX-512 runs where the machine has it.
+
+--quick builds the kernels at -O1, in half the time; --program gcc=PATH takes a program that is
+already built.
 
 --update writes tests/data/digests.txt, from the scalar kernels of g++. A digest that changes is a
 change of the arithmetic: see CONTRIBUTING.md.
@@ -37,7 +40,7 @@ def run(*command: object, **options: object) -> subprocess.CompletedProcess[str]
     return subprocess.run(list(map(str, command)), text=True, **options)  # type: ignore[call-overload, no-any-return]
 
 
-def build(work: Path, target: str) -> Path:
+def build(work: Path, target: str, *more: str) -> Path:
     """Configure and build the program with CMake; its flags are the library's."""
     folder = work / target
     options = [f"-DCMAKE_CXX_COMPILER={TARGETS[target]}"]
@@ -47,7 +50,7 @@ def build(work: Path, target: str) -> Path:
     if shutil.which("ninja"):
         options += ["-G", "Ninja"]
     options += ["-DCMAKE_BUILD_TYPE=Release", "-DSCHUSS_BUILD_PYTHON=OFF"]
-    options += ["-DSCHUSS_BUILD_CPP_TESTS=ON"]
+    options += ["-DSCHUSS_BUILD_CPP_TESTS=ON", *more]
     configure = ["cmake", "-S", ROOT, "-B", folder, *options]
     run(*configure, check=True, stdout=subprocess.DEVNULL)
     jobs = os.environ.get("CMAKE_BUILD_PARALLEL_LEVEL", str(os.cpu_count()))
@@ -100,10 +103,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("targets", nargs="*", metavar="target", help="default: all")
     parser.add_argument("--work", type=Path, help="keep the builds in this folder")
+    parser.add_argument("--quick", action="store_true", help="kernels at -O1")
+    parser.add_argument(
+        "--program",
+        action="append",
+        default=[],
+        metavar="TARGET=PATH",
+        help="tests/cpp/digests.cpp as built for a target",
+    )
     parser.add_argument("--update", action="store_true", help="write tests/data/digests.txt")
     arguments = parser.parse_args()
     if unknown := set(arguments.targets) - set(TARGETS):
         parser.error(f"{', '.join(unknown)}: expected some of {', '.join(TARGETS)}")
+    built = dict(entry.split("=", 1) for entry in arguments.program)
+    if unknown := set(built) - set(TARGETS):
+        parser.error(f"--program {', '.join(unknown)}: expected TARGET=PATH")
+    more = ("-DSCHUSS_KERNEL_OPTIMISATION=-O1",) if arguments.quick else ()
     with tempfile.TemporaryDirectory() as temporary:
         work = arguments.work or Path(temporary)
         work.mkdir(parents=True, exist_ok=True)
@@ -115,7 +130,8 @@ def main() -> int:
             if reason := missing(target):
                 print(f"{target}: {reason}: skipped")
                 continue
-            good = compare(target, build(work, target)) and good
+            program = Path(built[target]) if target in built else build(work, target, *more)
+            good = compare(target, program) and good
         return 0 if good else 1
 
 
