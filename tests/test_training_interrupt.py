@@ -79,6 +79,36 @@ def test_interrupt_stops_at_a_step_boundary_and_training_goes_on(native: bool) -
     assert_equal(model, twin)
 
 
+class Signals(nn.Sequential):
+    """Sends SIGINT where the Python loop has updated the parameters and drops their gradients."""
+
+    at = 0  # the call of zero_grad
+    calls = 0
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        type(self).calls += 1
+        if self.calls == self.at:
+            signal.raise_signal(signal.SIGINT)
+        super().zero_grad(set_to_none)
+
+
+@pytest.mark.parametrize("steps", [3, ROWS // 8, ROWS // 8 + 1])
+def test_interrupt_right_after_an_update_waits_for_the_books(steps: int) -> None:
+    handler = signal.getsignal(signal.SIGINT)
+    plain, optimizer = made()
+    model = Signals(*plain)
+    Signals.at, Signals.calls = 1 + steps, 0  # the first call is before the first step
+    with pytest.raises(KeyboardInterrupt):
+        schuss.fit(model, nn.MSELoss().value_and_grad, optimizer, X, Y, epochs=3, **FIT)
+    assert signal.getsignal(signal.SIGINT) is handler
+    progress = optimizer.state_dict()["progress"]
+    assert progress["epoch"] * (ROWS // 8) + progress["step"] == steps
+    assert optimizer.state_dict()["state"][0]["step"] == steps
+    assert_equal(plain, walked(steps))
+    schuss.fit(model, nn.MSELoss(), optimizer, X, Y, epochs=2, **FIT)
+    assert_equal(plain, walked((progress["epoch"] + 2) * ROWS // 8))
+
+
 def test_interrupt_between_epochs_keeps_what_was_learned() -> None:
     model, optimizer = made()
     histories: list[schuss.History] = []

@@ -22,6 +22,7 @@ from schuss.nn.loss import Loss
 from schuss.nn.module import to_array
 
 if TYPE_CHECKING:
+    from schuss._interrupts import Interrupts
     from schuss._schuss import Tensor
     from schuss._typing import Array, PythonLoss, TensorLike
     from schuss.nn.module import Module
@@ -54,6 +55,7 @@ class StepLoop:
         first_step: int,
         restore: bool,
         shards: int,
+        interrupts: Interrupts,
     ) -> None:
         self._model = model
         self._criterion = criterion
@@ -80,6 +82,8 @@ class StepLoop:
         self._rows = 0
         self._snapshot: tuple[list[Array], list[dict[str, Any]]] | None = None
         self._fresh = True  # the next step starts an epoch
+        self._epoch_from = first_step  # the step that the epoch under way started with
+        self._interrupts = interrupts
 
     @property
     def epochs_done(self) -> int:
@@ -91,50 +95,59 @@ class StepLoop:
         return np.array(self._losses[first:])
 
     def run(self, epochs: int, seconds: float) -> str:
-        """Train until that many epochs are done in all, or that much time has passed."""
+        """Train until that many epochs are done in all, or that much time has passed.
+
+        Ctrl-C ends it at a step boundary, where `interrupts` are in force; from then on they are
+        held until the caller, who has books of its own to keep, releases them.
+        """
         # Gradients that the user keeps are put back: training here leaves .grad as it was.
         kept = [(parameter, parameter.grad) for parameter in self._model.parameters()]
         self._model.zero_grad()
         begin = time.perf_counter()
         try:
             while self.epochs_done < epochs:
-                if self._fresh and (self._restore or self.epochs_done == 0):
-                    self._snapshot = self._state()
-                self._fresh = False
-                first = self.steps_done
-                while self.steps_done < self.steps_per_epoch:
-                    try:
-                        self._step()
-                    except (TypeError, ValueError):
-                        # Every row is seen in the first epoch: bad data changes nothing.
-                        if self.epochs_done == 0 and self._snapshot is not None:
-                            self._rewind()
-                            self.steps_done = first
-                        raise
-                    self.steps_done += 1
-                    if time.perf_counter() - begin >= seconds:
-                        return "time"
-                self._finish_epoch()
+                if self._fresh:
+                    if self._restore or self.epochs_done == 0:
+                        self._snapshot = self._state()
+                    self._fresh = False
+                    self._epoch_from = self.steps_done
+                try:
+                    self._step()
+                except (TypeError, ValueError):
+                    # Every row is seen in the first epoch: bad data changes nothing.
+                    if self.epochs_done == 0 and self._snapshot is not None:
+                        self._rewind()
+                        self.steps_done = self._epoch_from
+                    raise
+                if time.perf_counter() - begin >= seconds and self.epochs_done < epochs:
+                    return "time"
             self._check_parameters(self.epochs_done - 1, self.steps_per_epoch - 1, "")
             return "done"
         finally:
+            self._interrupts.held = True
             for parameter, grad in kept:
                 parameter.grad = grad
+
+    def _step(self) -> None:
+        rows = self._batches.rows(self.steps_done, self._seed, self._first_epoch + self.epochs_done)
+        x, y = self._X[rows], self._y[rows]
+        value = self._whole(x, y) if self._shards == 1 else self._sharded(x, y)
+        # The update and what is known of it belong together.
+        self._interrupts.held = True
+        self._optimizer._native.step()
+        self._sum += value * len(x)
+        self._rows += len(x)
+        self.steps_done += 1
+        if self.steps_done == self.steps_per_epoch:
+            self._finish_epoch()
+        self._model.zero_grad()
+        self._interrupts.release()
 
     def _finish_epoch(self) -> None:
         self._losses.append(self._sum / self._rows)
         self.steps_done = self._rows = 0
         self._sum = 0.0
         self._fresh = True
-
-    def _step(self) -> None:
-        rows = self._batches.rows(self.steps_done, self._seed, self._first_epoch + self.epochs_done)
-        x, y = self._X[rows], self._y[rows]
-        value = self._whole(x, y) if self._shards == 1 else self._sharded(x, y)
-        self._optimizer._native.step()
-        self._model.zero_grad()
-        self._sum += value * len(x)
-        self._rows += len(x)
 
     def _whole(self, x: Array, y: Array) -> float:
         """Loss and gradients of a batch."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from schuss import _schuss
 from schuss._busy import claim
 from schuss._grad_mode import enable_grad
+from schuss._interrupts import Interrupts
 from schuss._options import as_count, as_flag, as_seed, known_options, type_name
 from schuss._random import seed_from
 from schuss._steps import ADVICE, StepLoop
@@ -224,6 +225,7 @@ class _Run:
     ) -> None:
         self._model, self._criterion, self._optimizer = model, criterion, optimizer
         self._X, self._y, self._options = X, y, options
+        self._interrupts = Interrupts()
         memory = optimizer._progress
         before = memory["seed"]
         self._seed = seed if seed is not None else before
@@ -248,6 +250,7 @@ class _Run:
         if network is not None and isinstance(self._criterion, Loss):
             loss, native = self._criterion._loss, self._optimizer._native
             return _schuss.Trainer(network, loss, native, self._X, self._y, **common)
+        common["interrupts"] = self._interrupts
         return StepLoop(self._model, self._criterion, self._optimizer, self._X, self._y, **common)
 
     def train(
@@ -261,7 +264,10 @@ class _Run:
         """Run the loops until the epochs are done or something stops them."""
         if self._first_step > 0:
             self._loop = self._make(self._optimizer._progress["epoch"], self._first_step)
-        self._drive(n_epochs, each_epoch, slice_seconds, advance, after_epoch)
+        # The native loop asks for signals itself, between steps.
+        python = isinstance(self._loop, StepLoop)
+        with self._interrupts if python else contextlib.nullcontext():
+            self._drive(n_epochs, each_epoch, slice_seconds, advance, after_epoch)
 
     def _drive(
         self,
@@ -273,6 +279,7 @@ class _Run:
     ) -> None:
         """Run the present loop."""
         loop, memory, history = self._loop, self._optimizer._progress, self.history
+        interrupts = self._interrupts
         first = memory["epoch"]
         seconds = 0.0  # since the last epoch that was finished
         try:
@@ -282,14 +289,15 @@ class _Run:
                 try:
                     loop.run(seen + 1 if each_epoch else n_epochs, slice_seconds)
                 finally:
+                    # Also where a signal came with the last step: the next call goes on from here.
+                    interrupts.held = True
+                    memory.update(epoch=first + loop.epochs_done, step=loop.steps_done)
                     seconds += time.perf_counter() - begin
                     if loop.epochs_done > seen:
                         history.extend(loop.losses_from(seen), seconds)
                         seconds = 0.0
-                    memory.update(epoch=first + loop.epochs_done, step=loop.steps_done)
-                    # Also where a signal came with the last step: the next call goes on from here.
-                    if loop.epochs_done > seen:
                         self._step_scheduler()
+                    interrupts.release()
                 advance(loop.epochs_done - seen)
                 if each_epoch and loop.epochs_done > seen and after_epoch(history):
                     history.stopped = "callback"
