@@ -45,15 +45,18 @@ class CrossEntropy {
       const index_t rows = b_.rows - first < kLanes<T> ? b_.rows - first : kLanes<T>;
       RowSums sums[kLanes<T>];
       T z[kLanes<T>];
+      const bool is_short = b_.cols <= kLanes<T>;
       for (index_t i = 0; i < rows; ++i) {
         sums[i] = RowSums{};
-        if (counts(first + i)) {
-          sums[i] = b_.cols <= kLanes<T> ? short_row(first + i) : long_row(first + i);
-        } else if (b_.d_prediction != nullptr) {
+        if (!counts(first + i)) {
+          if (b_.d_prediction == nullptr) continue;
           zero_row(b_.d_prediction + (first + i) * b_.ld_d_prediction, b_.cols);
+        } else if (!is_short) {
+          sums[i] = long_row(first + i);
         }
-        z[i] = sums[i].z;
       }
+      if (is_short) short_rows(first, rows, sums);
+      for (index_t i = 0; i < rows; ++i) z[i] = sums[i].z;
       if (b_.row_loss == nullptr) continue;
       Lanes<T> log_z = Lanes<T>::load(z, rows);
       for (V& part : log_z.part) part = v_log<T>(part);
@@ -165,39 +168,53 @@ class CrossEntropy {
     });
   }
 
-  /// A row of at most kLanes columns stays in registers.
-  RowSums short_row(index_t r) const {
+  /// Rows of at most kLanes columns. Each of the three steps is a chain of its own in every row, so
+  /// the rows of a step run side by side.
+  void short_rows(index_t first, index_t rows, RowSums* sums) const {
+    T max[kLanes<T>];
+    T exponentials[kLanes<T>][kLanes<T>];
+    for (index_t i = 0; i < rows; ++i) {
+      const index_t r = first + i;
+      if (counts(r)) max[i] = row_max<T>(b_.prediction + r * b_.ld_prediction, b_.cols);
+    }
+    for (index_t i = 0; i < rows; ++i) {
+      const index_t r = first + i;
+      if (counts(r)) short_sums(r, max[i], exponentials[i], sums[i]);
+    }
+    if (b_.d_prediction == nullptr) return;
+    for (index_t i = 0; i < rows; ++i) {
+      const index_t r = first + i;
+      if (!counts(r)) continue;
+      const RowGradient g = gradient(r, sums[i]);
+      const T* e = exponentials[i];
+      T* d = b_.d_prediction + r * b_.ld_d_prediction;
+      each_part(
+          0, [&](auto /*part*/, index_t c, auto at) __attribute__((always_inline)) {
+            const V q = kSums ? q_at(at, r, c) : S::zero();
+            at.store(d + c, d_at(S::load(e + c), q, g));
+          });
+      if constexpr (kByLabel) set_label(r, e[label(r)], g);
+    }
+  }
+
+  /// e: the row's exponentials, +0 in absent columns.
+  [[gnu::always_inline]] void short_sums(index_t r, T max, T* e, RowSums& sums) const {
     const T* x = b_.prediction + r * b_.ld_prediction;
-    const T m = row_max<T>(x, b_.cols);
-    RowSums sums;
-    start_label(r, m, sums);
-    Lanes<T> e = Lanes<T>::zero();
+    start_label(r, max, sums);
+    Lanes<T> z = Lanes<T>::zero();
     Lanes<T> q = Lanes<T>::zero();
     Lanes<T> shift = Lanes<T>::zero();
     each_part(
         0, [&](auto part, index_t c, auto at) __attribute__((always_inline)) {
-          const V below = at.keep(S::sub(at.load(x + c), S::set1(m)));
-          e.part[part] = at.keep(v_exp<T>(below));
+          const V below = at.keep(S::sub(at.load(x + c), S::set1(max)));
+          z.part[part] = at.keep(v_exp<T>(below));
+          S::store(e + c, z.part[part]);
           if constexpr (kSums) {
             q.part[part] = q_at(at, r, c);
             shift.part[part] = S::fma(q.part[part], below, S::zero());
           }
         });
-    finish_sums(e, q, shift, sums);
-    if (b_.d_prediction == nullptr) return sums;
-
-    const RowGradient g = gradient(r, sums);
-    T* d = b_.d_prediction + r * b_.ld_d_prediction;
-    each_part(
-        0, [&](auto part, index_t c, auto at) __attribute__((always_inline)) {
-          at.store(d + c, d_at(e.part[part], q.part[part], g));
-        });
-    if constexpr (kByLabel) {
-      T line[kLanes<T>];
-      e.store(line, kLanes<T>);
-      set_label(r, line[label(r)], g);
-    }
-    return sums;
+    finish_sums(z, q, shift, sums);
   }
 
   /// Any row: d_prediction holds the exponentials between the passes.
