@@ -7,7 +7,8 @@
 #include <limits>
 
 #include "base/text.hpp"
-#include "bindings/common.hpp"
+#include "bindings/slots.hpp"
+#include "bindings/tensor_object.hpp"
 
 namespace schuss::bindings {
 namespace {
@@ -83,9 +84,8 @@ void check_weights(const std::vector<double>& weights, const char* name, index_t
                    " values; expected " + std::to_string(cols) + ", one for each column");
 }
 
-TensorPtr as_prediction(const py::object& object) {
-  if (py::isinstance<Tensor>(object)) {
-    auto tensor = object.cast<TensorPtr>();
+TensorPtr as_prediction(py::handle object) {
+  if (TensorPtr tensor = tensor_or_null(object.ptr())) {
     if (!is_floating(tensor->dtype)) {
       throw TypeError(std::string("loss: prediction is ") + dtype_name(tensor->dtype) +
                       "; expected float32 or float64 (use .float())");
@@ -110,9 +110,9 @@ TensorPtr as_prediction(const py::object& object) {
   return tensor;
 }
 
-py::object plain_target(const py::object& target) {
-  if (!py::isinstance<Tensor>(target)) return target;
-  const auto tensor = target.cast<TensorPtr>();
+py::object plain_target(py::handle target) {
+  const TensorPtr tensor = tensor_or_null(target.ptr());
+  if (tensor == nullptr) return py::reinterpret_borrow<py::object>(target);
   if (tensor->requires_grad) {
     throw TypeError("loss: the target requires a gradient; use target.detach()");
   }
@@ -147,14 +147,18 @@ void check_unit_interval(const Tensor& prediction) {
   });
 }
 
-TensorPtr loss_of(const PyLoss& self, const TensorPtr& prediction, const py::object& target,
-                  bool record, index_t shards = 1) {
+TensorPtr loss_of(const PyLoss& self, const TensorPtr& prediction, py::handle target, bool record,
+                  index_t shards = 1) {
   const index_t rows = prediction->shape[0];
   const index_t cols = prediction->shape.rank > 1 ? prediction->shape[1] : 1;
   if (self.spec.kind == LossKind::kBCE) check_unit_interval(*prediction);
   InputArray parsed;
   const LossSpec spec = self.bind(plain_target(target), "target", rows, cols, self.name, &parsed);
   return call_loss(spec, prediction, hold_targets(spec, parsed, prediction->dtype), record, shards);
+}
+
+PyObject* call_slot(PyLoss& self, PyObject* const* arguments) {
+  return wrap(loss_of(self, as_prediction(arguments[0]), arguments[1], grad_enabled()));
 }
 
 py::tuple value_and_grad(const PyLoss& self, const py::object& prediction, const py::object& target,
@@ -193,8 +197,8 @@ LossSpec PyLoss::bind(py::handle target, const char* target_name, index_t rows, 
 }
 
 void register_loss(py::module_& m) {
-  py::class_<PyLoss>(m, "Loss", "A loss with checked options.")
-      .def(py::init(&make_loss), py::arg("kind"), py::arg("reduction") = "mean", py::kw_only(),
+  py::class_<PyLoss> loss(m, "Loss", "A loss with checked options.");
+  loss.def(py::init(&make_loss), py::arg("kind"), py::arg("reduction") = "mean", py::kw_only(),
            py::arg("a") = 1.0, py::arg("label_smoothing") = 0.0, py::arg("ignore_index") = -100,
            py::arg("weight") = py::none(), py::arg("pos_weight") = py::none())
       .def_property_readonly("kind", [](const PyLoss& self) { return self.name; })
@@ -206,6 +210,7 @@ void register_loss(py::module_& m) {
           py::arg("prediction"), py::arg("target"))
       .def("value_and_grad", &value_and_grad, py::arg("prediction"), py::arg("target"),
            py::arg("shards") = 1, "The loss and its gradient with respect to the prediction.");
+  CallSlot<PyLoss, 2, &call_slot>::install(loss);
 }
 
 }  // namespace schuss::bindings

@@ -5,7 +5,8 @@
 
 #include <array>
 
-#include "bindings/common.hpp"
+#include "bindings/slots.hpp"
+#include "bindings/tensor_object.hpp"
 #include "train/evaluate.hpp"
 
 namespace schuss::bindings {
@@ -44,7 +45,7 @@ index_t expected_cols(const Network& network) { return network.n_in() > 0 ? netw
 /// Work (multiply-adds) above which giving other Python threads the interpreter is worth its cost.
 constexpr double kReleaseWork = 1e6;
 
-TensorPtr call(CallableNetwork& self, const py::object& x) {
+TensorPtr call(CallableNetwork& self, py::handle x) {
   const Network& network = self.network();
   const HeldRows rows =
       hold_rows(x, "X", network.dtype(), expected_cols(network), network.input_label());
@@ -56,6 +57,8 @@ TensorPtr call(CallableNetwork& self, const py::object& x) {
   const py::gil_scoped_release release;
   return self.call(rows, record);
 }
+
+PyObject* call_slot(CallableNetwork& self, PyObject* const* x) { return wrap(call(self, *x)); }
 
 py::array predict_all(CallableNetwork& self, const py::object& x) {
   const Network& network = self.network();
@@ -83,11 +86,14 @@ py::array predict_all(CallableNetwork& self, const py::object& x) {
 }  // namespace
 
 void register_network(py::module_& m) {
-  py::class_<CallableNetwork, std::shared_ptr<CallableNetwork>>(
-      m, "Network", "A model's layers as a native plan. Holds the parameters, copies nothing.")
+  py::class_<CallableNetwork, std::shared_ptr<CallableNetwork>> network(
+      m, "Network", "A model's layers as a native plan. Holds the parameters, copies nothing.");
+  network
       .def(py::init(&make_network), py::arg("layers"), py::arg("dtype") = py::none(),
            "dtype: of a network without parameters; float32 where it is None.")
-      .def("__call__", &call, py::arg("x"), "Outputs (n, out_features) of rows (n, in_features).")
+      .def(
+          "__call__", [](CallableNetwork& self, const py::object& x) { return call(self, x); },
+          py::arg("x"), "Outputs (n, out_features) of rows (n, in_features).")
       .def("predict", &predict_all, py::arg("x"),
            "Outputs as an ndarray; working memory does not grow with the rows.")
       .def_property_readonly("in_features",
@@ -98,6 +104,7 @@ void register_network(py::module_& m) {
           py::arg("in_features") = 0)
       .def_property_readonly(
           "dtype", [](const CallableNetwork& n) { return numpy_dtype(n.network().dtype()); });
+  CallSlot<CallableNetwork, 1, &call_slot>::install(network);
 }
 
 }  // namespace schuss::bindings

@@ -3,6 +3,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
+#include "bindings/slots.hpp"
 #include "bindings/tensor_object.hpp"
 #include "kernels/kernels.hpp"
 
@@ -28,6 +29,37 @@ void backward(const TensorPtr& self, const py::object& gradient, bool retain_gra
   TensorPtr d = gradient.is_none() ? nullptr : tensor_or_null(gradient.ptr());
   if (d == nullptr && !gradient.is_none()) d = copy_to_tensor(gradient, self->dtype, "gradient");
   run_backward(self, d, retain_graph);
+}
+
+/// The method with its arguments, and without them: called as a plain C function.
+PyObject* general_backward = nullptr;
+
+PyObject* fast_backward(PyObject* self, PyObject* const* arguments, Py_ssize_t count,
+                        PyObject* keywords) {
+  if (count == 0 && keywords == nullptr) {
+    return guarded([&]() -> PyObject* {
+      const TensorPtr tensor = tensor_or_null(self);
+      if (tensor == nullptr) throw TypeError("backward: Tensor.__init__ was not called");
+      run_backward(tensor, nullptr, false);
+      Py_RETURN_NONE;
+    });
+  }
+  const Py_ssize_t named = keywords == nullptr ? 0 : PyTuple_GET_SIZE(keywords);
+  std::vector<PyObject*> all{self};
+  all.insert(all.end(), arguments, arguments + count + named);
+  return PyObject_Vectorcall(general_backward, all.data(), static_cast<std::size_t>(count) + 1,
+                             keywords);
+}
+
+void install_backward(TensorClass& tensor) {
+  static PyMethodDef definition = {
+      "backward", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&fast_backward)),
+      METH_FASTCALL | METH_KEYWORDS,
+      "backward($self, gradient=None, retain_graph=False)\n--\n\n"
+      "Back-propagates to the leaves' ``grad``."};
+  general_backward = py::object(tensor.attr("backward")).release().ptr();
+  auto* type = reinterpret_cast<PyTypeObject*>(tensor.ptr());
+  tensor.attr("backward") = py::reinterpret_steal<py::object>(PyDescr_NewMethod(type, &definition));
 }
 
 void set_grad(Tensor& self, const py::object& value) {
@@ -264,6 +296,7 @@ void register_tensor(py::module_& m) {
   define_indexing(tensor);
   tensor.def(py::pickle(&tensor_state, &tensor_from_state));
   install_slots(tensor);
+  install_backward(tensor);
   register_activation(m);
   register_creation(m);
 

@@ -8,14 +8,16 @@
 #include <cstring>
 
 #include "base/fp_environment.hpp"
+#include "bindings/tensor_object.hpp"
 
 namespace schuss::bindings {
 
 std::shared_ptr<void> keep_alive(py::object object) {
-  return std::shared_ptr<void>(object.release().ptr(), [](void* p) {
+  const auto release = [](PyObject* held) {
     const py::gil_scoped_acquire gil;
-    Py_DECREF(static_cast<PyObject*>(p));
-  });
+    Py_DECREF(held);
+  };
+  return {object.release().ptr(), release, BlockAllocator<PyObject>()};
 }
 
 DType parse_dtype(py::handle dtype) {
@@ -126,8 +128,7 @@ HeldRows convert_rows(const InputArray& array, const char* name, DType dtype) {
 
 HeldRows hold_rows(py::handle x, const char* name, DType dtype, index_t cols,
                    const std::string& where) {
-  if (py::isinstance<Tensor>(x)) {
-    auto tensor = x.cast<TensorPtr>();
+  if (TensorPtr tensor = tensor_or_null(x.ptr())) {
     const bool fits = tensor->shape.rank == 2 && (cols < 0 || tensor->shape[1] == cols);
     if (tensor->requires_grad) {
       if (tensor->dtype != dtype) {

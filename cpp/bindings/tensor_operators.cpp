@@ -1,31 +1,11 @@
 // SPDX-License-Identifier: MIT
 /// Python's operators. Each is a C function, reached through the type's number slots; the methods of
 /// the same names (for subclasses written in Python, and for help()) call it too.
+#include "bindings/slots.hpp"
 #include "bindings/tensor_object.hpp"
 
 namespace schuss::bindings {
 namespace {
-
-/// Runs `body`, turning C++ exceptions into Python's.
-template <class F>
-PyObject* guarded(F&& body) {
-  try {
-    return body();
-  } catch (py::error_already_set& e) {
-    e.restore();
-  } catch (const py::builtin_exception& e) {
-    e.set_error();
-  } catch (const TypeError& e) {
-    PyErr_SetString(PyExc_TypeError, e.what());
-  } catch (const ValueError& e) {
-    PyErr_SetString(PyExc_ValueError, e.what());
-  } catch (const std::bad_alloc&) {
-    PyErr_NoMemory();
-  } catch (const std::exception& e) {
-    PyErr_SetString(PyExc_RuntimeError, e.what());
-  }
-  return nullptr;
-}
 
 PyObject* not_implemented() {
   Py_INCREF(Py_NotImplemented);

@@ -55,9 +55,8 @@ template <class T>
 class LossNode final : public Node {
  public:
   LossNode(LossInputs<T> in, double divisor) : in_(std::move(in)), divisor_(divisor) {
-    inputs = {in_.prediction};
+    inputs.push_back(in_.prediction);
     version_ = in_.prediction->storage->version;
-    d_inputs.resize(1);
   }
 
   const char* name() const override {
@@ -155,7 +154,8 @@ TensorPtr call_loss_as(const LossSpec& spec, const TensorPtr& prediction,
   }
   if (!each) *out->ptr<T>() = static_cast<T>(sum.result() / divisor);
   if (record && prediction->requires_grad) {
-    remember(out, std::make_shared<LossNode<T>>(std::move(in), divisor));
+    remember(out, std::allocate_shared<LossNode<T>>(BlockAllocator<LossNode<T>>(), std::move(in),
+                                                    divisor));
   }
   return out;
 }

@@ -19,9 +19,8 @@ class NetworkNode final : public Node {
         x_(std::move(x)),
         version_(callable_->network().version()) {
     const bool d_x_wanted = x_.tensor != nullptr && x_.tensor->requires_grad;
-    inputs = {d_x_wanted ? x_.tensor : nullptr};
+    inputs.push_back(d_x_wanted ? x_.tensor : nullptr);
     if (x_.tensor != nullptr) x_version_ = x_.tensor->storage->version;
-    d_inputs.resize(1);
   }
 
   ~NetworkNode() override { release(); }
@@ -93,7 +92,7 @@ class NetworkNode final : public Node {
   static void deposit(Parameter& parameter, const T* gradient) {
     const index_t extent = parameter.layout.extent();
     if (parameter.grad == nullptr) {
-      parameter.grad = make_like(parameter);
+      parameter.grad = make_like(parameter, Uninitialized{});
       std::memcpy(parameter.grad->data, gradient, static_cast<std::size_t>(extent) * sizeof(T));
     } else {
       kernels<T>().add(gradient, parameter.grad->ptr<T>(), extent);
@@ -178,7 +177,9 @@ TensorPtr CallableNetwork::call_as(const HeldRows& x, bool record) {
     }
   }
   if (keep) {
-    remember(out, std::make_shared<NetworkNode<T>>(shared_from_this(), std::move(workspace), x));
+    remember(out,
+             std::allocate_shared<NetworkNode<T>>(BlockAllocator<NetworkNode<T>>(),
+                                                  shared_from_this(), std::move(workspace), x));
   }
   return out;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "nn/parameter.hpp"
 
+#include <cstring>
 #include <limits>
 
 #include "kernels/kernels.hpp"
@@ -25,15 +26,22 @@ ParameterPtr view_segment(const std::shared_ptr<Storage>& storage, DType dtype, 
 
 }  // namespace
 
-TensorPtr make_like(const Parameter& parameter) {
-  auto tensor = std::make_shared<Tensor>();
-  tensor->storage = std::make_shared<Storage>();
+TensorPtr make_like(const Parameter& parameter, Uninitialized tag) {
+  auto tensor = std::allocate_shared<Tensor>(BlockAllocator<Tensor>());
+  tensor->storage = std::allocate_shared<Storage>(BlockAllocator<Storage>());
   tensor->storage->own =
-      AlignedBuffer<std::byte>(parameter.layout.extent() * item_bytes(parameter.dtype));
+      AlignedBuffer<std::byte>(parameter.layout.extent() * item_bytes(parameter.dtype), tag);
   tensor->data = tensor->storage->own.data();
   tensor->dtype = parameter.dtype;
   tensor->shape = parameter.shape;
   tensor->strides = parameter.strides;
+  return tensor;
+}
+
+TensorPtr make_like(const Parameter& parameter) {
+  TensorPtr tensor = make_like(parameter, Uninitialized{});
+  const AlignedBuffer<std::byte>& memory = tensor->storage->own;
+  if (!memory.empty()) std::memset(tensor->data, 0, static_cast<std::size_t>(memory.size()));
   return tensor;
 }
 

@@ -36,6 +36,8 @@ using ParameterPtr = std::shared_ptr<Parameter>;
 
 /// A zeroed tensor shaped and laid out like `parameter` (a gradient, or optimizer state).
 TensorPtr make_like(const Parameter& parameter);
+/// The same, for elements and padding that will be written before they are read.
+TensorPtr make_like(const Parameter& parameter, Uninitialized);
 
 /// A parameter of any shape that no layer owns, zeroed, contiguous.
 ParameterPtr make_parameter(DType dtype, const Dims& shape);
