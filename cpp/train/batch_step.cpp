@@ -6,18 +6,20 @@
 #include <cmath>
 
 #include "kernels/dispatch.hpp"
+#include "train/thread_choice.hpp"
 
 namespace schuss {
 namespace {
 
-/// Multiply-adds (or bytes of input) that make a thread worth having in a step: some 30 microseconds,
-/// many times the three or four meetings of a step. With other programs running a meeting may wait
-/// for a time slice, so small steps stay on one thread.
-constexpr double kWorkPerThread = 1.2e6;
-std::atomic<double> chosen_work_per_thread{kWorkPerThread};
+/// Not 0: multiply-adds that make a thread worth having, whatever the estimates say.
+std::atomic<double> forced_work_per_thread{0.0};
 
-/// By chunks nobody waits for a helper that does not get a processor, and there is one meeting: a
-/// sixth of that, some 5 microseconds, pays.
+/// A narrow layer alone waits for memory rather than for arithmetic, and shares its rows in one walk
+/// with one meeting: multiply-adds (or bytes of input) that make a helper worth having, some 5
+/// microseconds.
+constexpr double kNarrowWorkPerThread = 2e5;
+
+/// A forced number of multiply-adds is for steps shared by tiles; by chunks a sixth of it is enough.
 constexpr double kHelperShare = 1.0 / 6.0;
 
 /// Gradients up to this many elements are cheap to hold and add for each chunk of a window.
@@ -56,9 +58,7 @@ index_t rows_per_block(const Network& network, index_t n_in) {
 
 }  // namespace
 
-double set_work_per_thread(double work) {
-  return chosen_work_per_thread.exchange(work > 0.0 ? work : kWorkPerThread);
-}
+double set_work_per_thread(double work) { return forced_work_per_thread.exchange(work); }
 
 template <class T>
 BatchStep<T>::Lane::Lane(const Network& network, const LossSpec& loss, const ArrayView& x_view,
@@ -126,23 +126,33 @@ BatchStep<T>::BatchStep(const Network& network, const LossSpec& loss, Optimizer&
 template <class T>
 void BatchStep<T>::choose_threads() {
   const double work = work_per_row_ * static_cast<double>(batch_);
-  const double enough = chosen_work_per_thread.load();
-  const double most = num_threads();
+  const double forced = forced_work_per_thread.load();
+  const int most = num_threads();
+  const StepShape shape{&network_, work_per_row_, batch_, chunk_rows_};
+  const auto worth = [work](double each, index_t limit) {
+    return static_cast<int>(std::clamp(work / each, 1.0, static_cast<double>(limit)));
+  };
   const index_t chunks = ShardPlan(batch_, shards_).chunks();
   const bool narrow = map_.any() && NarrowWalk<T>::fits(network_);
   const bool light = map_.any() && map_.size <= kSmallGradient;
-  by_chunks_ = narrow || (light && chunks > 1 && static_cast<double>(chunks) >= most);
+  by_chunks_ = narrow || (light && chunks > 1 && chunks >= most);
   if (by_chunks_) {
-    const double worth =
-        std::clamp(work / (kHelperShare * enough), 1.0, static_cast<double>(chunks));
-    threads_ = static_cast<int>(std::min(most, worth));
+    const auto limit = std::min<index_t>(most, chunks);
+    if (forced > 0.0) {
+      threads_ = worth(kHelperShare * forced, limit);
+    } else if (narrow) {
+      threads_ = worth(kNarrowWorkPerThread, limit);
+    } else {
+      threads_ = threads_by_chunks(shape, static_cast<int>(limit));
+    }
     by_chunks_ = narrow || threads_ > 1;
   }
   if (by_chunks_) return choose_window();
-  threads_ = static_cast<int>(std::min(most, std::max(1.0, work / enough)));
   // A thread needs rows of its own.
-  const index_t tiles = std::max<index_t>(1, chunk_rows_ / kRowsGrain);
-  threads_ = static_cast<int>(std::min<index_t>(threads_, tiles));
+  const auto limit = std::clamp<index_t>(chunk_rows_ / kRowsGrain, 1, most);
+  threads_ = forced > 0.0 ? worth(forced, limit)
+                          : threads_by_tiles(shape, static_cast<int>(limit), kRowsGrain,
+                                             Workspace<T>::kRowGrain);
 }
 
 template <class T>

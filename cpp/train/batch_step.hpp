@@ -31,7 +31,7 @@ enum class StepResult : std::uint8_t {
 };
 
 /// How many multiply-adds of a step make another thread worth having, for steps made from now on; 0:
-/// the built-in number. For tests and measurements. Returns what it was.
+/// as thread_choice.hpp estimates. For tests and measurements. Returns what it was.
 double set_work_per_thread(double work);
 
 /// Everything a step needs, allocated once.
