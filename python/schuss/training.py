@@ -164,9 +164,10 @@ def fit(
     measured = named_metrics(metrics)
     validation = _checked_pair(validation_data)
     own = list(model.parameters())
-    _check_ownership(own, optimizer)
+    updated = optimizer._parameters()
+    _check_ownership(own, updated, optimizer)
 
-    with claim([*own, *optimizer._parameters()], "fit"), thread_count(num_threads):
+    with claim([*own, *updated], "fit"), thread_count(num_threads):
         with _unchanged_on_error(optimizer):
             run = _Run(model, criterion, optimizer, X, y, options, chosen_seed)
             judge = None  # what the scheduler does with the validation loss
@@ -339,8 +340,12 @@ def _as_shards(value: Any) -> int:
     return shards
 
 
-def _check_ownership(parameters: Sequence[Parameter], optimizer: Optimizer) -> None:
+def _check_ownership(
+    parameters: Sequence[Parameter], updated: Sequence[Parameter], optimizer: Optimizer
+) -> None:
     own = {id(parameter) for parameter in parameters}
+    if own.issuperset(map(id, updated)):
+        return
     for number, group in enumerate(optimizer.param_groups):
         for parameter in group["params"]:
             if id(parameter) not in own:

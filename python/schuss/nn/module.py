@@ -99,8 +99,15 @@ class Module(Attributes):
 
     def modules(self) -> Iterator[Module]:
         """Modules of the whole tree, this one first, each once."""
-        for _, module in self.named_modules():
-            yield module
+        # The order of named_modules, without its names: every fit asks.
+        seen: set[int] = set()
+        waiting: list[Module] = [self]
+        while waiting:
+            module = waiting.pop()
+            if id(module) not in seen:
+                seen.add(id(module))
+                yield module
+                waiting.extend(reversed(module._modules.values()))
 
     def named_parameters(
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
@@ -120,8 +127,12 @@ class Module(Attributes):
 
     def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
         """Parameters in order, each once."""
-        for _, parameter in self.named_parameters(recurse=recurse):
-            yield parameter
+        seen: set[int] = set()
+        for module in self.modules() if recurse else (self,):
+            for parameter in module._parameters.values():
+                if parameter is not None and id(parameter) not in seen:
+                    seen.add(id(parameter))
+                    yield parameter
 
     def named_buffers(
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
