@@ -166,6 +166,7 @@ def plot(path: Path, cells: list[Cell]) -> None:
         xscale="log", yscale="log", xlabel="multiply-adds of a step", ylabel="time over the best"
     )
     axes.set_yticks([1, 1.1, 1.5, 2, 4, 8], ["1", "1.1", "1.5", "2", "4", "8"])
+    axes.yaxis.set_minor_formatter("")
     axes.legend(frameon=False)
     figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
     plt.close(figure)
