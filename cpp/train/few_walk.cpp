@@ -52,7 +52,9 @@ bool FewWalk<T>::forward(const Stage& layer, const RowSet& rows, const BoundLoss
     } else {
       pass.list = rows.numbers == nullptr ? nullptr : rows.numbers + at;
       pass.x = direct_ + (rows.numbers == nullptr ? rows.first + at : 0) * ld_;
-      pass.known = std::max(rows.count, rows.known) - at;
+      // In order the array goes on after these rows, and so, as a rule, does the thread.
+      pass.known = rows.numbers == nullptr ? view_.rows - rows.first - at
+                                           : std::max(rows.count, rows.known) - at;
     }
     pass.y = d;
     kernels<T>().few_forward(pass);
