@@ -201,7 +201,8 @@ def test_sum_is_taken_in_the_order_of_the_contract() -> None:
         return total
 
     x = (rng.standard_normal((700, 37)) * 1e3).astype(np.float32)
-    expected = np.float32(tree(np.array([tree(row.astype(np.float64)) for row in x])))
+    lines = [np.float32(tree(row.astype(np.float64))) for row in x]
+    expected = np.float32(tree(np.array(lines, np.float64)))
     assert schuss.tensor(x).sum().numpy() == expected
     column = x[:, :1].astype(np.float64)
     assert schuss.tensor(x[:, :1]).sum().numpy() == np.float32(tree(column.reshape(-1)))

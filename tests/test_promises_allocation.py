@@ -103,6 +103,19 @@ def line(steps: int) -> Made:
     return model, nn.MSELoss(), optim.SGD(model.parameters(), lr=1e-3), X, 2 * X + 1
 
 
+def recorded(steps: int) -> Made:
+    """A loss written in Python, in its native form."""
+
+    def loss(prediction: schuss.Tensor, target: schuss.Tensor) -> schuss.Tensor:
+        error = prediction - target
+        size = error.abs()
+        return schuss.where(size < 1.0, error * size, 2.0 * size.sum(1, keepdim=True)).mean()
+
+    model, _, optimizer, X, y = regression(steps)
+    criterion: Any = schuss.compile(loss, (y[:4], y[:4]))
+    return model, criterion, optimizer, X, y
+
+
 CASES: dict[str, Callable[[int], Made]] = {
     "line": line,
     "softmax": softmax,
@@ -110,6 +123,7 @@ CASES: dict[str, Callable[[int], Made]] = {
     "Nesterov": lambda n: regression(n, momentum=0.9, nesterov=True, weight_decay=0.01),
     "Adam": lambda n: regression(n, optim.Adam, amsgrad=True),
     "AdamW": lambda n: regression(n, optim.AdamW),
+    "recorded loss": recorded,
     "float64 data": lambda n: regression(n, dtype=np.float64),
     "int16 data": lambda n: regression(n, dtype=np.int16),
     "shards": regression,

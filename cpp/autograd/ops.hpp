@@ -10,8 +10,9 @@
 /// * line(x, n): sum of n elements in float64: pieces of kChunkRows elements, each in 8 lanes and
 ///   their tree (sum_f64), the pieces through the chunk tree (SumTree).
 /// * Sum over all dimensions of a tensor seen as (rows, rest), rows its first dimension: with rest =
-///   1 line(x, rows), else the line of each row, these rows in pieces of kChunkRows by sum_f64 and
-///   SumTree again. Rounded to the dtype once. mean: divided by the count in float64 before that.
+///   1 line(x, rows), else the line of each row rounded to the dtype, these in pieces of kChunkRows
+///   by sum_f64 and SumTree again. Rounded to the dtype once. mean: divided by the count in float64
+///   before that.
 /// * Sum over some dimensions: neighbouring dimensions that are all kept or all summed count as one,
 ///   but the first dimension stays apart. Summed ones are taken from the last to the first. The
 ///   last of all gives a line for each row of what is before it, rounded once. One with kept elements

@@ -38,11 +38,12 @@ template <class T>
 double total(const T* x, index_t rows, index_t rest) {
   if (rest == 1) return line(x, rows);
   SumTree tree;
-  double lines[kChunkRows];
+  T lines[kChunkRows];
   for (index_t first = 0; first < rows; first += kChunkRows) {
     const index_t count = std::min(kChunkRows, rows - first);
-    for (index_t r = 0; r < count; ++r) lines[r] = line(x + (first + r) * rest, rest);
-    tree.add(kernels<double>().sum_f64(lines, count));
+    for (index_t r = 0; r < count; ++r)
+      lines[r] = static_cast<T>(line(x + (first + r) * rest, rest));
+    tree.add(kernels<T>().sum_f64(lines, count));
   }
   return tree.result();
 }
@@ -132,7 +133,7 @@ template <class T>
 void sum_floats(bool mean, const TensorPtr& x, std::uint8_t summed, const TensorPtr& out) {
   const index_t n = x->count();
   const index_t outputs = out->count();
-  if (outputs == 1) {
+  if (summed == (1U << x->shape.rank) - 1U) {
     const index_t rows = x->shape.rank == 0 ? 1 : x->shape[0];
     const double sum = total(x->ptr<T>(), rows, rows == 0 ? 1 : n / rows);
     *out->ptr<T>() = static_cast<T>(mean ? sum / static_cast<double>(n) : sum);

@@ -6,9 +6,11 @@
 #include <cmath>
 #include <limits>
 
+#include "autograd/recording.hpp"
 #include "base/text.hpp"
 #include "bindings/slots.hpp"
 #include "bindings/tensor_object.hpp"
+#include "nn/program.hpp"
 
 namespace schuss::bindings {
 namespace {
@@ -151,6 +153,7 @@ TensorPtr loss_of(const PyLoss& self, const TensorPtr& prediction, py::handle ta
                   index_t shards = 1) {
   const index_t rows = prediction->shape[0];
   const index_t cols = prediction->shape.rank > 1 ? prediction->shape[1] : 1;
+  note_read(*prediction, "a loss of nn");
   if (self.spec.kind == LossKind::kBCE) check_unit_interval(*prediction);
   InputArray parsed;
   const LossSpec spec = self.bind(plain_target(target), "target", rows, cols, self.name, &parsed);
@@ -182,6 +185,15 @@ py::tuple value_and_grad(const PyLoss& self, const py::object& prediction, const
 LossSpec PyLoss::bind(py::handle target, const char* target_name, index_t rows, index_t cols,
                       const std::string& where, InputArray* parsed) const {
   LossSpec bound = spec;
+  if (spec.program != nullptr) {
+    if (cols != spec.program->cols) {
+      throw ValueError(where + ": recorded for predictions of " +
+                       std::to_string(spec.program->cols) + " columns; got " +
+                       std::to_string(cols));
+    }
+    *parsed = parse_targets(target, target_name, rows, spec.program->target_cols, where);
+    return bound;
+  }
   check_weights(spec.weight, "weight", cols);
   check_weights(spec.pos_weight, "pos_weight", cols);
   if (cross_entropy) {
@@ -202,6 +214,12 @@ void register_loss(py::module_& m) {
            py::arg("a") = 1.0, py::arg("label_smoothing") = 0.0, py::arg("ignore_index") = -100,
            py::arg("weight") = py::none(), py::arg("pos_weight") = py::none())
       .def_property_readonly("kind", [](const PyLoss& self) { return self.name; })
+      .def_property_readonly(
+          "whole_targets",
+          [](const PyLoss& self) {
+            return self.spec.program != nullptr && self.spec.program->whole_targets;
+          },
+          "A recorded loss compares its targets as integers.")
       .def(
           "__call__",
           [](const PyLoss& self, const py::object& prediction, const py::object& target) {

@@ -5,6 +5,7 @@
 
 #include <array>
 
+#include "autograd/recording.hpp"
 #include "bindings/slots.hpp"
 #include "bindings/tensor_object.hpp"
 #include "train/evaluate.hpp"
@@ -45,7 +46,7 @@ index_t expected_cols(const Network& network) { return network.n_in() > 0 ? netw
 /// Work (multiply-adds) above which giving other Python threads the interpreter is worth its cost.
 constexpr double kReleaseWork = 1e6;
 
-TensorPtr call(CallableNetwork& self, py::handle x) {
+TensorPtr run(CallableNetwork& self, py::handle x) {
   const Network& network = self.network();
   const HeldRows rows =
       hold_rows(x, "X", network.dtype(), expected_cols(network), network.input_label());
@@ -56,6 +57,18 @@ TensorPtr call(CallableNetwork& self, py::handle x) {
   // The rows are held, the parameters guarded by the network's busy flag.
   const py::gil_scoped_release release;
   return self.call(rows, record);
+}
+
+TensorPtr call(CallableNetwork& self, py::handle x) {
+  TensorPtr output = run(self, x);
+  if (OpListener* const listener = op_listener(); listener != nullptr) {
+    if (const TensorPtr input = tensor_or_null(x.ptr())) {
+      OpAttributes attributes;
+      attributes.callee = self.shared_from_this();
+      listener->on_op(Op::kNetwork, attributes, {input}, output);
+    }
+  }
+  return output;
 }
 
 PyObject* call_slot(CallableNetwork& self, PyObject* const* x) { return wrap(call(self, *x)); }
@@ -96,6 +109,9 @@ void register_network(py::module_& m) {
           py::arg("x"), "Outputs (n, out_features) of rows (n, in_features).")
       .def("predict", &predict_all, py::arg("x"),
            "Outputs as an ndarray; working memory does not grow with the rows.")
+      .def_property_readonly(
+          "parameters", [](const CallableNetwork& n) { return n.network().parameters(); },
+          "Each once, in the order of the layers.")
       .def_property_readonly("in_features",
                              [](const CallableNetwork& n) { return n.network().n_in(); })
       .def(

@@ -3,6 +3,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
+#include "autograd/recording.hpp"
 #include "bindings/slots.hpp"
 #include "bindings/tensor_object.hpp"
 #include "kernels/kernels.hpp"
@@ -81,6 +82,7 @@ void set_grad(Tensor& self, const py::object& value) {
 }
 
 py::object array_protocol(const TensorPtr& self, const py::object& dtype, const py::object& copy) {
+  note_read(*self, "an array made");
   const py::object array = to_numpy(self);
   const bool want_copy = !copy.is_none() && copy.cast<bool>();
   if (!dtype.is_none() && !numpy_dtype(self->dtype).equal(py::dtype::from_args(dtype))) {
@@ -173,6 +175,7 @@ void assign_data(Tensor& t, const py::object& values) {
 
 py::object format(const py::object& self, const std::string& spec) {
   const TensorPtr t = tensor_or_null(self.ptr());
+  note_read(*t, "formatting");
   const bool as_text = t->shape.rank > 0 && (spec.empty() || t->count() != 1);
   return (as_text ? py::object(py::str(self)) : python_number(*t)).attr("__format__")(spec);
 }
@@ -235,16 +238,28 @@ void define_properties(TensorClass& tensor) {
 }
 
 void define_values(TensorClass& tensor) {
-  tensor.def("numpy", &to_numpy, "The values as an ndarray that shares memory.")
+  tensor
+      .def(
+          "numpy",
+          [](const TensorPtr& t) {
+            note_read(*t, "numpy()");
+            return to_numpy(t);
+          },
+          "The values as an ndarray that shares memory.")
       .def(
           "item",
           [](const Tensor& t) -> py::object {
+            note_read(t, "item()");
             if (is_floating(t.dtype)) return py::float_(t.item());
             t.item();  // one element, or an error
             return python_number(t);
           },
           "The value of a tensor of one element, as a Python number.")
-      .def("tolist", [](const TensorPtr& t) { return to_numpy(t).attr("tolist")(); })
+      .def("tolist",
+           [](const TensorPtr& t) {
+             note_read(*t, "tolist()");
+             return to_numpy(t).attr("tolist")();
+           })
       .def("backward", &backward, py::arg("gradient") = py::none(), py::arg("retain_graph") = false,
            "Back-propagates to the leaves' ``grad``.")
       .def("__array__", &array_protocol, py::arg("dtype") = py::none(),

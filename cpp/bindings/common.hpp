@@ -73,6 +73,7 @@ void register_loss(py::module_& m);
 void register_optimizer(py::module_& m);
 void register_schedule(py::module_& m);
 void register_trainer(py::module_& m);
+void register_program(py::module_& m);
 void register_random(py::module_& m);
 void register_testing(py::module_& m);
 

@@ -23,6 +23,7 @@ PYBIND11_MODULE(_schuss, m) {
   register_optimizer(m);
   register_schedule(m);
   register_trainer(m);
+  register_program(m);
   register_random(m);
   register_testing(m);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /// Python's operators. Each is a C function, reached through the type's number slots; the methods of
 /// the same names (for subclasses written in Python, and for help()) call it too.
+#include "autograd/recording.hpp"
 #include "bindings/slots.hpp"
 #include "bindings/tensor_object.hpp"
 
@@ -143,16 +144,26 @@ int bool_slot(PyObject* self) {
                     ".all(), or == and .item()");
     return -1;
   }
+  PyObject* const read = guarded([&] {
+    note_read(*x, "bool()");
+    return Py_None;
+  });
+  if (read == nullptr) return -1;
   return x->item() != 0.0 ? 1 : 0;
 }
 
 PyObject* float_slot(PyObject* self) {
-  return guarded([&] { return PyFloat_FromDouble(tensor_or_null(self)->item()); });
+  return guarded([&] {
+    const TensorPtr x = tensor_or_null(self);
+    note_read(*x, "float()");
+    return PyFloat_FromDouble(x->item());
+  });
 }
 
 PyObject* int_slot(PyObject* self) {
   return guarded([&] {
     const TensorPtr x = tensor_or_null(self);
+    note_read(*x, "int()");
     return is_floating(x->dtype) ? PyLong_FromDouble(x->item())
                                  : py::int_(python_number(*x)).release().ptr();
   });
@@ -164,6 +175,7 @@ PyObject* index_slot(PyObject* self) {
     if (is_floating(x->dtype) || x->count() != 1) {
       throw TypeError("only integer tensors of one element can be used as an index");
     }
+    note_read(*x, "an index");
     return py::int_(python_number(*x)).release().ptr();
   });
 }

@@ -2,6 +2,7 @@
 #include "nn/loss.hpp"
 
 #include "kernels/dispatch.hpp"
+#include "nn/program.hpp"
 
 namespace schuss {
 namespace {
@@ -15,6 +16,14 @@ AlignedBuffer<T> rounded(const std::vector<double>& values) {
   return to;
 }
 
+template <class T>
+thread_local const BoundProgram<T>* called_back = nullptr;
+
+template <class T>
+void run_called_back(const LossBlock<T>& block) noexcept {
+  called_back<T>->run(block);
+}
+
 }  // namespace
 
 template <class T>
@@ -22,7 +31,15 @@ BoundLoss<T>::BoundLoss(const LossSpec& spec, index_t cols)
     : spec_(spec),
       cols_(cols),
       weight_(rounded<T>(spec.weight)),
-      pos_weight_(rounded<T>(spec.pos_weight)) {}
+      pos_weight_(rounded<T>(spec.pos_weight)) {
+  if (spec.program != nullptr) program_ = std::make_unique<BoundProgram<T>>(spec.program);
+}
+
+template <class T>
+BoundLoss<T>::BoundLoss(BoundLoss&& other) noexcept = default;
+
+template <class T>
+BoundLoss<T>::~BoundLoss() = default;
 
 template <class T>
 void BoundLoss<T>::add_label_weights(const std::int64_t* labels, index_t n, double* sum,
@@ -36,10 +53,22 @@ void BoundLoss<T>::add_label_weights(const std::int64_t* labels, index_t n, doub
 
 template <class T>
 double BoundLoss<T>::divisor(index_t rows, double label_weights) const {
+  if (program_ != nullptr) return static_cast<double>(rows);
   if (spec_.reduction != Reduction::kMean) return 1.0;
   if (by_labels()) return label_weights;
   const auto n = static_cast<double>(rows);
   return is_row_loss(spec_.kind) ? n : n * static_cast<double>(cols_);
+}
+
+template <class T>
+double BoundLoss<T>::value(double sum, double divisor) const {
+  if (program_ != nullptr) return program_->value(sum, divisor);
+  return static_cast<double>(static_cast<T>(sum / divisor));
+}
+
+template <class T>
+double BoundLoss<T>::scale(double divisor, double upstream) const {
+  return program_ != nullptr ? program_->scale(divisor, upstream) : upstream / divisor;
 }
 
 template <class T>
@@ -55,11 +84,30 @@ LossBlock<T> BoundLoss<T>::block() const {
 }
 
 template <class T>
-LossKernel<T> BoundLoss<T>::kernel() const {
-  return kernels<T>().loss[static_cast<int>(spec_.kind)];
+void BoundLoss<T>::run(const LossBlock<T>& block) const {
+  if (program_ != nullptr) return program_->run(block);
+  kernels<T>().loss[static_cast<int>(spec_.kind)](block);
+}
+
+template <class T>
+LossCallback<T>::LossCallback(const BoundLoss<T>& loss) : loss_(loss) {
+  called_back<T> = loss.program_.get();
+}
+
+template <class T>
+LossCallback<T>::~LossCallback() {
+  called_back<T> = nullptr;
+}
+
+template <class T>
+LossKernel<T> LossCallback<T>::kernel() const {
+  if (loss_.program_ != nullptr) return &run_called_back<T>;
+  return kernels<T>().loss[static_cast<int>(loss_.spec_.kind)];
 }
 
 template class BoundLoss<float>;
 template class BoundLoss<double>;
+template class LossCallback<float>;
+template class LossCallback<double>;
 
 }  // namespace schuss

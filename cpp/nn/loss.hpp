@@ -2,12 +2,17 @@
 /// A loss as the user asked for it, and its reduction.
 #pragma once
 
+#include <memory>
 #include <vector>
 
 #include "base/aligned_buffer.hpp"
 #include "kernels/kernels.hpp"
 
 namespace schuss {
+
+struct Program;  // nn/program.hpp
+template <class T>
+class BoundProgram;
 
 enum class Reduction : std::uint8_t { kNone, kMean, kSum };
 
@@ -20,13 +25,21 @@ struct LossSpec {
   std::int64_t ignore_index = -100;
   std::vector<double> weight;      // empty: none
   std::vector<double> pos_weight;  // empty: none
+  /// A recorded loss, in place of all that is said above; kind is then kL1: rows of numbers are its
+  /// targets.
+  std::shared_ptr<const Program> program;
 };
+
+template <class T>
+class LossCallback;
 
 /// A loss bound to a dtype and a number of columns: weights rounded to T once.
 template <class T>
 class BoundLoss {
  public:
   BoundLoss(const LossSpec& spec, index_t cols);
+  BoundLoss(BoundLoss&& other) noexcept;
+  ~BoundLoss();
 
   const LossSpec& spec() const { return spec_; }
   bool by_labels() const { return takes_labels(spec_.kind); }
@@ -36,19 +49,41 @@ class BoundLoss {
   /// Adds the weights of the rows that count, in row order; `counted` gets their number.
   void add_label_weights(const std::int64_t* labels, index_t n, double* sum,
                          index_t* counted) const;
-  /// What the sum of row losses is divided by. label_weights: from `add_label_weights` over the
-  /// whole batch (unused unless divisor_needs_labels()).
+  /// What the sum of row losses is divided by (of a program: the rows). label_weights: from
+  /// `add_label_weights` over the whole batch (unused unless divisor_needs_labels()).
   double divisor(index_t rows, double label_weights) const;
+  /// The loss of a batch, rounded to T: row losses of that sum, and that divisor.
+  double value(double sum, double divisor) const;
+  /// What `LossBlock::scale` has to be, for a gradient `upstream` of the loss.
+  double scale(double divisor, double upstream = 1.0) const;
   /// A block with every option filled in; the caller adds pointers, sizes and scale.
   LossBlock<T> block() const;
-  LossKernel<T> kernel() const;
-  void run(const LossBlock<T>& block) const { kernel()(block); }
+  void run(const LossBlock<T>& block) const;
 
  private:
+  friend class LossCallback<T>;
+
   LossSpec spec_;
   index_t cols_ = 0;
   AlignedBuffer<T> weight_;
   AlignedBuffer<T> pos_weight_;
+  std::unique_ptr<const BoundProgram<T>> program_;
+};
+
+/// A loss for kernels that call it back with nothing but a block (NarrowPass): while this lives, a
+/// program's kernel() runs that program in this thread. Not nested.
+template <class T>
+class LossCallback {
+ public:
+  explicit LossCallback(const BoundLoss<T>& loss);
+  ~LossCallback();
+  LossCallback(const LossCallback&) = delete;
+  LossCallback& operator=(const LossCallback&) = delete;
+
+  LossKernel<T> kernel() const;
+
+ private:
+  const BoundLoss<T>& loss_;
 };
 
 /// The block from row `at` on, as far as the data go; the caller sets predictions and rows.
@@ -62,5 +97,7 @@ LossBlock<T> rows_from(LossBlock<T> block, index_t at) {
 
 extern template class BoundLoss<float>;
 extern template class BoundLoss<double>;
+extern template class LossCallback<float>;
+extern template class LossCallback<double>;
 
 }  // namespace schuss

@@ -103,7 +103,7 @@ class LossNode final : public Node {
     const double upstream = each ? 1.0 : static_cast<double>(*d_output->ptr<T>());
     for (index_t first = 0; first < in_.rows; first += kChunkRows) {
       LossBlock<T> b = in_.block(first, std::min(kChunkRows, in_.rows - first));
-      b.scale = upstream / divisor_;
+      b.scale = in_.loss.scale(divisor_, upstream);
       b.d_prediction = d->ptr<T>() + first * in_.cols;
       b.ld_d_prediction = in_.cols;
       if (each && by_row) b.row_scale = d_output->ptr<T>() + first;
@@ -152,7 +152,7 @@ TensorPtr call_loss_as(const LossSpec& spec, const TensorPtr& prediction,
     in.loss.run(b);
     if (!each) sum.add(kernels<T>().sum_f64(row_loss, b.rows), place);
   }
-  if (!each) *out->ptr<T>() = static_cast<T>(sum.result() / divisor);
+  if (!each) *out->ptr<T>() = static_cast<T>(in.loss.value(sum.result(), divisor));
   if (record && prediction->requires_grad) {
     remember(out, std::allocate_shared<LossNode<T>>(BlockAllocator<LossNode<T>>(), std::move(in),
                                                     divisor));

@@ -23,7 +23,7 @@ StepResult BatchStep<T>::chunk_gradients(Lane& lane, const RowSet& rows, T* aren
   if (lane.narrow != nullptr) {
     LossBlock<T> block = loss_.block();
     if (!lane.targets.take(rows, &block, bad)) return StepResult::kBadTarget;
-    block.scale = 1.0 / divisor_;
+    block.scale = loss_.scale(divisor_);
     block.row_loss = lane.row_loss.data();
     const Stage& layer = network_.stages().front();
     const bool good = lane.narrow->run(layer, rows, loss_, block, map_, arena, bad);

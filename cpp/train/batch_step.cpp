@@ -223,7 +223,7 @@ StepResult BatchStep<T>::worst_verdict(index_t count, BadElement* bad) const {
 
 template <class T>
 bool BatchStep<T>::set_loss(const ShardedSum& sums) {
-  loss_value_ = static_cast<double>(static_cast<T>(sums.result() / divisor_));
+  loss_value_ = loss_.value(sums.result(), divisor_);
   return std::isfinite(loss_value_);
 }
 

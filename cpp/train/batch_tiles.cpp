@@ -25,7 +25,7 @@ template <class T>
 StepResult BatchStep<T>::pass(Lane& lane, const RowSet& rows, BadElement* bad) {
   if (rows.count == 0) return StepResult::kDone;
   LossBlock<T> whole = loss_.block();
-  whole.scale = 1.0 / divisor_;
+  whole.scale = loss_.scale(divisor_);
   whole.row_loss = lane.row_loss.data();
   if (lane.few != nullptr) {
     if (!lane.targets.take(rows, &whole, bad)) return StepResult::kBadTarget;
@@ -115,7 +115,7 @@ StepResult BatchStep<T>::run_tiles(const Region& region, index_t first, index_t 
     if (result == StepResult::kDone) {
       losses.add(kernels<T>().sum_f64(lane.row_loss.data(), n), place);
       if (last) {
-        const double value = static_cast<double>(static_cast<T>(losses.result() / divisor_));
+        const double value = loss_.value(losses.result(), divisor_);
         if (!std::isfinite(value)) result = StepResult::kNonFinite;
         if (leads) loss_value_ = value;
       }

@@ -68,8 +68,7 @@ Evaluation evaluate_as(const Network& network, const LossSpec& spec, const Array
       });
   if (result.status != RunStatus::kDone) return result;
   if (loss.by_labels() && counted == 0) result.status = RunStatus::kAllIgnored;
-  const double mean = losses.result() / loss.divisor(x.rows, weights.result());
-  result.loss = static_cast<double>(static_cast<T>(mean));
+  result.loss = loss.value(losses.result(), loss.divisor(x.rows, weights.result()));
   return result;
 }
 

@@ -34,7 +34,8 @@ bool NarrowWalk<T>::run(const Stage& layer, const RowSet& rows, const BoundLoss<
   pass.weight = layer.weight->ptr<T>();
   pass.ldw = layer.weight->layout.ld;
   pass.bias = layer.bias == nullptr ? nullptr : layer.bias->ptr<T>();
-  pass.loss = loss.kernel();
+  const LossCallback<T> callback(loss);
+  pass.loss = callback.kernel();
   pass.block = block;
   pass.d = d_.data();
   pass.d_weight = slot.weight == GradientMap::kNone ? nullptr : gradients + slot.weight;

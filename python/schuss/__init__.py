@@ -24,6 +24,7 @@ from numpy import bool_ as bool
 from numpy import float32, float64, int64
 
 from schuss import nn, optim, utils
+from schuss._compile import compile
 from schuss._creation import (
     FloatTensor,
     LongTensor,
@@ -108,7 +109,7 @@ from schuss._options import as_count
 from schuss._random import Generator, manual_seed
 from schuss._schuss import Parameter, Tensor, __version__, set_threads, threads
 from schuss._schuss import info as _info
-from schuss.errors import NonFiniteError
+from schuss.errors import NonFiniteError, RecordingError
 from schuss.evaluation import evaluate, predict
 from schuss.history import History
 from schuss.training import fit
@@ -130,6 +131,7 @@ __all__ = [
     "MinimizeResult",
     "NonFiniteError",
     "Parameter",
+    "RecordingError",
     "Tensor",
     "__version__",
     "abs",
@@ -142,6 +144,7 @@ __all__ = [
     "bool",
     "cat",
     "clamp",
+    "compile",
     "concat",
     "cuda",
     "device",

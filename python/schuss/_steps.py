@@ -10,14 +10,15 @@ from __future__ import annotations
 import time
 from itertools import pairwise
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from schuss import _schuss
+from schuss._recording import Criterion, ExpressionLoss, PythonCriterion, native_loss
 from schuss.data import Batches, as_rows
 from schuss.errors import NonFiniteError
-from schuss.evaluation import python_loss
+from schuss.evaluation import checked_result, python_loss
 from schuss.nn.loss import Loss
 from schuss.nn.module import to_array
 
@@ -37,12 +38,16 @@ ADVICE = (
 
 
 class StepLoop:
-    """Drop-in for the native trainer: `run` may be called again and goes on where it stopped."""
+    """Drop-in for the native trainer: `run` may be called again and goes on where it stopped.
+
+    Its result is "recorded", and nothing has changed, when the first batch shows that the criterion
+    has a native form.
+    """
 
     def __init__(
         self,
         model: Module,
-        criterion: Loss | PythonLoss,
+        criterion: Criterion,
         optimizer: Optimizer,
         X: TensorLike,
         y: TensorLike,
@@ -58,7 +63,7 @@ class StepLoop:
         interrupts: Interrupts,
     ) -> None:
         self._model = model
-        self._criterion = criterion
+        self.criterion = criterion
         self._optimizer = optimizer
         self._X, self._y = as_rows(X, "X"), as_rows(y, "y")
         if len(self._X) != len(self._y):
@@ -112,7 +117,8 @@ class StepLoop:
                     self._fresh = False
                     self._epoch_from = self.steps_done
                 try:
-                    self._step()
+                    if not self._step():
+                        return "recorded"
                 except (TypeError, ValueError):
                     # Every row is seen in the first epoch: bad data changes nothing.
                     if self.epochs_done == 0 and self._snapshot is not None:
@@ -128,10 +134,14 @@ class StepLoop:
             for parameter, grad in kept:
                 parameter.grad = grad
 
-    def _step(self) -> None:
+    def _step(self) -> bool:
+        """Do a step; False: leave it to the native loop."""
         rows = self._batches.rows(self.steps_done, self._seed, self._first_epoch + self.epochs_done)
         x, y = self._X[rows], self._y[rows]
         value = self._whole(x, y) if self._shards == 1 else self._sharded(x, y)
+        if value is None:
+            self._fresh = True
+            return False
         # The update and what is known of it belong together.
         self._interrupts.held = True
         self._optimizer._native.step()
@@ -142,6 +152,7 @@ class StepLoop:
             self._finish_epoch()
         self._model.zero_grad()
         self._interrupts.release()
+        return True
 
     def _finish_epoch(self) -> None:
         self._losses.append(self._sum / self._rows)
@@ -149,32 +160,61 @@ class StepLoop:
         self._sum = 0.0
         self._fresh = True
 
-    def _whole(self, x: Array, y: Array) -> float:
-        """Loss and gradients of a batch."""
+    def _python_loss(self, prediction: Array, y: Array) -> tuple[float, Array] | None:
+        """Value and gradient of a function; None where it has turned out to be one of Tensors."""
+        criterion = self.criterion
+        if not isinstance(criterion, PythonCriterion):
+            return python_loss(cast("PythonLoss", criterion), prediction, y)
+        result = criterion.try_arrays(prediction, y)
+        if criterion.expression is None:
+            checked = checked_result(result, prediction)
+            self.criterion = criterion.function
+            return checked
+        self.criterion = criterion.expression.recorded(prediction, y, self._y)
+        return None
+
+    def _whole(self, x: Array, y: Array) -> float | None:
+        """Loss and gradients of a batch; None: the native loop may have it."""
         output = self._model(x)
-        if isinstance(self._criterion, Loss):
-            cost = self._criterion(output, y)
+        value: float
+        if isinstance(self.criterion, Loss):
+            cost = self.criterion(output, y)
             value = float(cost.item())
             self._check(value)
             cost.backward()
+        elif isinstance(self.criterion, ExpressionLoss):
+            cost = self.criterion.cost(output, y)
+            value = cost.item()
+            self._check(value)
+            cost.backward()
         else:
-            value, d_output = python_loss(self._criterion, output.numpy(), y)
+            result = self._python_loss(output.numpy(), y)
+            if result is None:
+                return self._whole(x, y) if native_loss(self.criterion) is None else None
+            value, d_output = result
             self._check(value)
             self._check_gradient(d_output)
             output.backward(d_output)
         return value
 
-    def _sharded(self, x: Array, y: Array) -> float:
+    def _sharded(self, x: Array, y: Array) -> float | None:
         """The same, with gradients of shards summed pairwise."""
         n, shards = len(x), self._shards
         ends = [-(-s * n // shards) for s in range(shards + 1)]
         outputs = [self._model(x[a:b]) if a < b else None for a, b in pairwise(ends)]
         prediction = np.concatenate([output.numpy() for output in outputs if output is not None])
-        if isinstance(self._criterion, Loss):
-            value, d_output = self._criterion._loss.value_and_grad(prediction, y, shards)
+        native = native_loss(self.criterion)
+        if native is not None:
+            value, d_output = native.value_and_grad(prediction, y, shards)
+            self._check(value)
+        elif isinstance(self.criterion, ExpressionLoss):
+            value, d_output = self.criterion.value_and_grad(prediction, y)
             self._check(value)
         else:
-            value, d_output = python_loss(self._criterion, prediction, y)
+            result = self._python_loss(prediction, y)
+            if result is None:
+                return self._sharded(x, y) if native_loss(self.criterion) is None else None
+            value, d_output = result
             self._check(value)
             self._check_gradient(d_output)
         gradients: list[list[Tensor | None]] = []

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-__all__ = ["NonFiniteError"]
+__all__ = ["NonFiniteError", "RecordingError"]
 
 
 class NonFiniteError(RuntimeError):
@@ -42,3 +42,23 @@ class NonFiniteError(RuntimeError):
     def __reduce__(self) -> tuple[type[NonFiniteError], tuple[str, int, int, str | None]]:
         """Pickle with every field, so that worker processes can report it."""
         return NonFiniteError, (str(self), self.epoch, self.step, self.parameter)
+
+
+class RecordingError(RuntimeError):
+    """A function cannot be recorded: it does not do the same operations for all data.
+
+    The message names the file and the line, and what to write in its place.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import schuss
+    >>> def cost(prediction, target):
+    ...     error = prediction - target
+    ...     return error.mean() if error.sum() > 0 else -error.mean()
+    >>> try:
+    ...     schuss.compile(cost, (np.zeros((4, 1)), np.ones((4, 1))))
+    ... except schuss.RecordingError as error:
+    ...     print("bool()" in str(error))
+    True
+    """

@@ -4,18 +4,28 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from schuss import _schuss
+from schuss._chains import network_for, training_mode
 from schuss._grad_mode import no_grad
 from schuss._options import as_count, known_options, type_name
+from schuss._recording import (
+    Criterion,
+    ExpressionLoss,
+    PythonCriterion,
+    as_criterion,
+    like_prediction,
+    native_loss,
+    recorded_for,
+)
 from schuss.data import as_array, as_rows
 from schuss.nn.loss import BCEWithLogitsLoss, Loss
 from schuss.nn.module import Module
-from schuss.nn.native import network_of
 
 if TYPE_CHECKING:
     from schuss._typing import Array, Metric, PythonLoss, TensorLike
@@ -57,7 +67,7 @@ def predict(model: Module, X: TensorLike, *, num_threads: int | None = None) -> 
     """
     check_model(model)
     with thread_count(num_threads):
-        network = network_of(model, X)
+        network = network_for(model, X, training=False)
         if network is not None:
             return network.predict(X)
         rows = as_rows(X, "X")
@@ -69,7 +79,7 @@ def predict(model: Module, X: TensorLike, *, num_threads: int | None = None) -> 
 @known_options
 def evaluate(
     model: Module,
-    criterion: Loss | PythonLoss,
+    criterion: Criterion,
     X: TensorLike,
     y: TensorLike,
     *,
@@ -81,8 +91,8 @@ def evaluate(
     Parameters
     ----------
     model : nn.Module
-    criterion : nn loss, or callable (prediction, target) -> (value, d_prediction)
-        Reduced over all rows at once; the result does not depend on any batch size.
+    criterion : nn loss, or callable
+        As for `fit`. Reduced over all rows at once; the result does not depend on any batch size.
     X, y : array-like
         As for `fit`.
     metrics : list of "accuracy" or callables (prediction, target) -> value, optional
@@ -112,15 +122,17 @@ def evaluate(
     check_criterion(criterion)
     named = named_metrics(metrics)
     with thread_count(num_threads):
-        network = network_of(model, X)
+        network = network_for(model, X, training=False)
         found: dict[str, float] = {}
         prediction: Array | None = None
-        if network is not None and isinstance(criterion, Loss):
-            found["loss"] = _schuss.evaluate(network, criterion._loss, X, y)
+        criterion = as_criterion(criterion)
+        criterion = recorded_for(criterion, functools.partial(predict, model), X, y)
+        native = native_loss(criterion)
+        if network is not None and native is not None:
+            found["loss"] = _schuss.evaluate(network, native, X, y)
         else:
             prediction = predict(model, X)
-            result = criterion(prediction, like_prediction(as_array(y), prediction))
-            found["loss"] = float(result[0] if isinstance(result, tuple) else result)
+            found["loss"] = _loss_of(criterion, prediction, as_array(y))
         for name, metric in named:
             if metric is None and network is not None:
                 found[name] = _native_accuracy(network, criterion, X, y)
@@ -148,7 +160,7 @@ def check_criterion(criterion: Any) -> None:
     """Raise unless it is a loss, or a function that can be one."""
     if isinstance(criterion, type):
         raise TypeError(f"criterion: got a class; expected an instance: {criterion.__name__}()")
-    if not isinstance(criterion, Loss) and not callable(criterion):
+    if not isinstance(criterion, (Loss, PythonCriterion)) and not callable(criterion):
         raise TypeError(f"criterion: got {type_name(criterion)}; expected a loss or a callable")
     if type(criterion).__module__.partition(".")[0] == "torch":
         raise TypeError(
@@ -166,19 +178,18 @@ def naming(argument: str) -> Iterator[None]:
         raise type(error)(f"{argument}: {error}") from None
 
 
-def like_prediction(target: Array, prediction: Array) -> Array:
-    """Targets (n,) of a one-output model as (n, 1): nothing broadcasts in a loss of one's own."""
-    one_output = prediction.shape == (len(target), 1) and target.ndim == 1
-    return target.reshape(-1, 1) if one_output and target.dtype.kind == "f" else target
-
-
 def python_loss(criterion: PythonLoss, prediction: Array, target: Array) -> tuple[float, Array]:
     """What a loss written in Python returns, checked."""
-    result: Any = criterion(prediction, like_prediction(target, prediction))
+    return checked_result(criterion(prediction, like_prediction(target, prediction)), prediction)
+
+
+def checked_result(result: Any, prediction: Array) -> tuple[float, Array]:
+    """Value and gradient that a loss on arrays returned."""
     if not isinstance(result, tuple) or len(result) != 2:
         raise TypeError(
             f"criterion: returned {type_name(result)}; expected (value, d_prediction), the loss "
-            "and its gradient with respect to the prediction"
+            "and its gradient with respect to the prediction; or, for Tensors, a Tensor of one "
+            "number"
         )
     d_prediction = np.asarray(result[1])
     if d_prediction.shape != prediction.shape:
@@ -224,18 +235,16 @@ def thread_count(num_threads: int | None) -> Iterator[None]:
         _schuss.override_threads(before)
 
 
-@contextlib.contextmanager
-def training_mode(model: Module, mode: bool = True) -> Iterator[None]:
-    """Put every module in training or evaluation mode, and back to its own afterwards."""
-    before = [(module, module.training) for module in model.modules()]
-    if any(training != mode for _, training in before):
-        model.train(mode)
-    try:
-        yield
-    finally:
-        for module, training in before:
-            if module.training != training:
-                module.training = training
+def _loss_of(criterion: Criterion, prediction: Array, target: Array) -> float:
+    if isinstance(criterion, PythonCriterion):
+        result: Any = criterion.try_arrays(prediction, target, number=True)
+        if criterion.expression is None:
+            return float(result[0] if isinstance(result, tuple) else result)
+        criterion = criterion.expression
+    if isinstance(criterion, ExpressionLoss):
+        with no_grad():
+            return float(criterion.cost(_schuss.tensor(prediction), target))
+    return float(cast("Loss", criterion)(prediction, like_prediction(target, prediction)))
 
 
 # ---- accuracy ------------------------------------------------------------------------------------

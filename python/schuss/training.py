@@ -4,17 +4,20 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from schuss import _schuss
 from schuss._busy import claim
+from schuss._chains import network_for
 from schuss._grad_mode import enable_grad
 from schuss._interrupts import Interrupts
 from schuss._options import as_count, as_flag, as_seed, known_options, type_name
 from schuss._random import seed_from
+from schuss._recording import Criterion, as_criterion, native_loss, recorded_for
 from schuss._steps import ADVICE, StepLoop
 from schuss.data import as_array
 from schuss.errors import NonFiniteError
@@ -24,18 +27,17 @@ from schuss.evaluation import (
     evaluate,
     named_metrics,
     naming,
+    predict,
     thread_count,
     training_mode,
 )
 from schuss.history import History
-from schuss.nn.loss import Loss
-from schuss.nn.native import network_of
 from schuss.optim import Optimizer
 from schuss.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 if TYPE_CHECKING:
     from schuss._schuss import Parameter
-    from schuss._typing import Metric, PythonLoss, TensorLike
+    from schuss._typing import Metric, TensorLike
     from schuss.nn.module import Module
 
 __all__ = ["fit"]
@@ -47,7 +49,7 @@ _REDRAW_SECONDS = 0.1
 @known_options
 def fit(
     model: Module,
-    criterion: Loss | PythonLoss,
+    criterion: Criterion,
     optimizer: Optimizer,
     X: TensorLike,
     y: TensorLike,
@@ -75,9 +77,16 @@ def fit(
     Parameters
     ----------
     model : nn.Module
-        Trained in training mode; the mode is put back afterwards. ``.grad`` stays as it was.
-    criterion : nn loss, or callable (prediction, target) -> (value, d_prediction)
-        A Python callable, like a model with a ``forward()`` of its own, trains step by step.
+        Trained in training mode; the mode is put back afterwards. ``.grad`` stays as it was. A
+        ``forward()`` of its own is run on a few rows first: where it is a chain of layers and
+        activations, the same for all data, it trains natively too.
+    criterion : nn loss, or callable (prediction, target) -> Tensor or (value, d_prediction)
+        A function of Tensors that returns one number as a Tensor is recorded once, as by
+        `compile`, and runs natively; where it cannot be recorded it trains step by step, with the
+        same result. With one output the target has the prediction's shape (n, 1). A function of
+        arrays that returns the value and its gradient trains step by step. Functions are called
+        with arrays first: those that return something else, or raise, are taken for functions of
+        Tensors.
     optimizer : optim.Optimizer
         Of parameters of this model; other parameters of the model stay fixed.
     X : array-like of shape (n, features)
@@ -169,6 +178,7 @@ def fit(
 
     with claim([*own, *updated], "fit"), thread_count(num_threads):
         with _unchanged_on_error(optimizer):
+            criterion = as_criterion(criterion)
             run = _Run(model, criterion, optimizer, X, y, options, chosen_seed)
             judge = None  # what the scheduler does with the validation loss
             if isinstance(scheduler, ReduceLROnPlateau) and validation is not None:
@@ -217,7 +227,7 @@ class _Run:
     def __init__(
         self,
         model: Module,
-        criterion: Loss | PythonLoss,
+        criterion: Criterion,
         optimizer: Optimizer,
         X: TensorLike,
         y: TensorLike,
@@ -232,6 +242,7 @@ class _Run:
         self._seed = seed if seed is not None else before
         if self._seed is None:
             self._seed = seed_from(None)
+        self._names: list[str] = []  # of the network's parameters
         self._loop = self._make(memory["epoch"], 0)
         steps = self._loop.steps_per_epoch
         # Go on inside an interrupted epoch when it is the same one.
@@ -245,14 +256,24 @@ class _Run:
         self.scheduler: LRScheduler | None = None
 
     def _make(self, epoch: int, step: int) -> _schuss.Trainer | StepLoop:
-        network = network_of(self._model, self._X)
+        network = network_for(self._model, self._X, training=True)
         common = {**self._options, "seed": self._seed, "first_epoch": epoch}
         common["first_step"] = step
-        if network is not None and isinstance(self._criterion, Loss):
-            loss, native = self._criterion._loss, self._optimizer._native
+        few_rows = functools.partial(predict, self._model)
+        self._criterion = recorded_for(self._criterion, few_rows, self._X, self._y)
+        loss = native_loss(self._criterion)
+        if network is not None and loss is not None and self._reaches_all(network):
+            native = self._optimizer._native
             return _schuss.Trainer(network, loss, native, self._X, self._y, **common)
         common["interrupts"] = self._interrupts
         return StepLoop(self._model, self._criterion, self._optimizer, self._X, self._y, **common)
+
+    def _reaches_all(self, network: _schuss.Network) -> bool:
+        """Whether the network has every parameter of the optimizer."""
+        names = {id(p): name for name, p in self._model.named_parameters()}
+        self._names = [names[id(p)] for p in network.parameters]
+        known = {id(p) for p in network.parameters}
+        return all(id(p) in known for p in self._optimizer._parameters())
 
     def train(
         self,
@@ -288,7 +309,11 @@ class _Run:
                 seen = loop.epochs_done
                 begin = time.perf_counter()
                 try:
-                    loop.run(seen + 1 if each_epoch else n_epochs, slice_seconds)
+                    if loop.run(seen + 1 if each_epoch else n_epochs, slice_seconds) == "recorded":
+                        # Nothing has happened but that the first batch showed what the loss is.
+                        self._criterion = cast("StepLoop", loop).criterion
+                        loop = self._loop = self._make(memory["epoch"], memory["step"])
+                        continue
                 finally:
                     # Also where a signal came with the last step: the next call goes on from here.
                     interrupts.held = True
@@ -324,7 +349,7 @@ class _Run:
     ) -> NonFiniteError:
         name = None
         if parameter >= 0:
-            name = [name for name, _ in self._model.named_parameters()][parameter]
+            name = self._names[parameter]
             found = f"parameter {name} is not finite"
         place = f"epoch {first + epoch}, step {step}"
         return NonFiniteError(f"{place}: {found}; {ADVICE}", first + epoch, step, name)
@@ -390,7 +415,7 @@ def _bar(show: bool, n_epochs: int) -> Iterator[Callable[[int], None]]:
 
 def _after_epoch(
     model: Module,
-    criterion: Loss | PythonLoss,
+    criterion: Criterion,
     training: tuple[TensorLike, TensorLike],
     validation: tuple[TensorLike, TensorLike] | None,
     metrics: list[tuple[str, Metric | None]],
