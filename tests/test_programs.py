@@ -34,6 +34,7 @@ JUMPS = {"l1_penalty": 6 * 2 * 0.02 * 0.1}
 KEYS = {
     "adam_by_hand": ("by_hand", 3.6857232577265817),
     "autoencoder": ("losses", 0.0017305670025743482),
+    "clipped_gradients": ("clipped", 0.2210224424922096),
     "custom_dataset": ("losses", 2.836687270639491e-08),
     "custom_losses": ("quantile", 0.15530367503280793),
     "digits_loader": ("train", 0.0029391998559817403),
@@ -48,6 +49,8 @@ KEYS = {
     "multi_output": ("losses", 0.0005296046853788492),
     "perceptron_rule": ("losses", 0.026530069600766017),
     "polynomial_regression": ("losses", 3.2820258643806106e-15),
+    "sequence_features": ("losses", 0.6828048442545367),
+    "sine_polynomial": ("losses", 0.11944213064729611),
     "softmax_regression": ("written", 0.5101341815454682),
     "standardised_features": ("losses", 8.297875946713805e-17),
     "state_dict_round_trip": ("whole", 0.47767670161856923),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Float64 functions of one number: cosine and powers for schedules, the normal quantile."""
+"""Float64 functions of one number: sine and cosine, powers for schedules, the normal quantile."""
 
 from __future__ import annotations
 
@@ -43,19 +43,36 @@ def multiples_of(angle: Any) -> np.ndarray:
         multiples_of(mpmath.pi / 2),  # where the cosine or the reduced angle is near zero
         multiples_of(mpmath.pi / 2) * (1 + 2.0**-52),
         (np.arange(400) + 0.5) * math.pi / 2,  # where one series gives way to the other
+        2.0 ** RNG.uniform(30, 1024, 1000) * RNG.choice([-1.0, 1.0], 1000),
+        np.array([float.fromhex("0x1.6ac5b262ca1ffp+849"), 2.0**1023, -1.7976931348623157e308]),
         np.array([0.0, -0.0, 5e-324, math.pi, -math.pi, 2.0**20, 2.0**30, -(2.0**30)]),
     ],
-    ids=["period", "2^20", "2^30", "small", "multiples", "next", "halves", "special"],
+    ids=[
+        "period",
+        "2^20",
+        "2^30",
+        "small",
+        "multiples",
+        "next",
+        "halves",
+        "far",
+        "worst",
+        "special",
+    ],
 )
-def test_cos_against_mpmath_is_within_its_bound(x: np.ndarray) -> None:
-    with mpmath.workprec(250):  # 30 bits of the argument, 53 cancelled, 53 of the result, to spare
-        for given, got in zip(x.tolist(), testing.scalar_cos(x).tolist(), strict=True):
-            assert ulps(got, mpmath.cos(mpmath.mpf(given))) <= 0.8, given.hex()
+@pytest.mark.parametrize("name", ["cos", "sin"])
+def test_sine_and_cosine_against_mpmath_are_within_their_bound(name: str, x: np.ndarray) -> None:
+    ours = getattr(testing, f"scalar_{name}")(x).tolist()
+    # 1024 bits of the argument before the point, 62 cancelled, 53 of the result, to spare.
+    with mpmath.workprec(1300):
+        for given, got in zip(x.tolist(), ours, strict=True):
+            assert ulps(got, getattr(mpmath, name)(mpmath.mpf(given))) <= 0.8, given.hex()
 
 
-def test_cos_outside_its_range_is_nan() -> None:
-    outside = [math.nextafter(2.0**30, INF), -1e300, INF, -INF, NAN]
-    assert np.isnan(testing.scalar_cos(outside)).all()
+def test_sine_and_cosine_of_special_values() -> None:
+    for function in (testing.scalar_cos, testing.scalar_sin):
+        assert np.isnan(function([INF, -INF, NAN])).all()
+    assert np.signbit(testing.scalar_sin([0.0, -0.0, -5e-324])).tolist() == [False, True, True]
 
 
 POW_POINTS = {
@@ -154,12 +171,12 @@ def test_scalar_functions_have_the_same_bits_however_compiled(
         pytest.skip("this machine has no AVX2")
     source = tmp_path / "functions.cpp"
     source.write_text(
-        '#include <cstdio>\n#include "base/scalar_cos.hpp"\n#include "base/scalar_pow.hpp"\n'
+        '#include <cstdio>\n#include "base/scalar_trig.hpp"\n#include "base/scalar_pow.hpp"\n'
         '#include "base/normal_quantile.hpp"\n'
         "int main() {\n  double x = 0, y = 0;\n"
         '  while (std::scanf("%la %la", &x, &y) == 2)\n'
-        '    std::printf("%a %a %a\\n", schuss::scalar_cos(y), schuss::scalar_pow(x, y),\n'
-        "                schuss::normal_quantile(x));\n}\n"
+        '    std::printf("%a %a %a %a\\n", schuss::scalar_cos(y), schuss::scalar_pow(x, y),\n'
+        "                schuss::normal_quantile(x), schuss::scalar_sin(1e30 * y));\n}\n"
     )
     program = tmp_path / "functions"
     root = Path(__file__).resolve().parent.parent
@@ -168,8 +185,9 @@ def test_scalar_functions_have_the_same_bits_however_compiled(
     x, y = RNG.uniform(0, 1, 3000), RNG.uniform(-200, 200, 3000)
     given = "\n".join(f"{a.hex()} {b.hex()}" for a, b in zip(x.tolist(), y.tolist(), strict=True))
     done = subprocess.run([program], input=given, capture_output=True, text=True, check=True)
-    found = np.array([float.fromhex(v) for v in done.stdout.split()]).reshape(-1, 3)
+    found = np.array([float.fromhex(v) for v in done.stdout.split()]).reshape(-1, 4)
     ours = [testing.scalar_cos(y), testing.scalar_pow(x, y), testing.normal_quantile(x)]
+    ours.append(testing.scalar_sin(1e30 * y))
     np.testing.assert_array_equal(found, np.stack(ours, axis=1))
 
 

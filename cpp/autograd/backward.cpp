@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <unordered_map>
 
+#include "autograd/gradients.hpp"
 #include "autograd/strided.hpp"
 #include "autograd/tensor.hpp"
 #include "base/fp_environment.hpp"
@@ -123,6 +125,8 @@ class BackwardPass {
     }
   }
 
+  const std::vector<Node*>& nodes() const { return order_; }
+
   /// From the leaves up: a node is gone only after a later one let go of it.
   void release() {
     for (auto node = order_.rbegin(); node != order_.rend(); ++node) (*node)->release();
@@ -189,6 +193,90 @@ void run_backward(const TensorPtr& root, const TensorPtr& d_root, bool retain_gr
   pass.check();
   pass.run(start, retain_graph);
   if (!retain_graph) pass.release();
+}
+
+namespace {
+
+/// Takes the gradients of tensors away, and puts them back at its end.
+class GradientsAside {
+ public:
+  GradientsAside() = default;
+  GradientsAside(const GradientsAside&) = delete;
+  GradientsAside& operator=(const GradientsAside&) = delete;
+  ~GradientsAside() {
+    for (auto& [tensor, grad] : kept_) tensor->grad = std::move(grad);
+  }
+  void take(Tensor& tensor) {
+    if (kept_.try_emplace(&tensor, tensor.grad).second) tensor.grad = nullptr;
+  }
+
+ private:
+  std::unordered_map<Tensor*, TensorPtr> kept_;
+};
+
+/// Makes nodes keep the gradient of what they made, for a while.
+class Retaining {
+ public:
+  explicit Retaining(const std::vector<TensorPtr>& tensors) {
+    for (const TensorPtr& t : tensors) {
+      if (t->grad_fn == nullptr) continue;
+      before_.emplace_back(t->grad_fn, t->grad_fn->retained);
+      t->grad_fn->retained = t;
+    }
+  }
+  Retaining(const Retaining&) = delete;
+  Retaining& operator=(const Retaining&) = delete;
+  ~Retaining() {
+    for (auto entry = before_.rbegin(); entry != before_.rend(); ++entry) {
+      entry->first->retained = entry->second;
+    }
+  }
+
+ private:
+  std::vector<std::pair<std::shared_ptr<Node>, std::weak_ptr<Tensor>>> before_;
+};
+
+/// Every tensor whose gradient a pass from `root` may change.
+void set_aside(const Tensor& root, GradientsAside* aside) {
+  if (root.grad_fn == nullptr) return;
+  const BackwardPass pass(root.grad_fn.get());
+  for (const Node* node : pass.nodes()) {
+    for (const TensorPtr& input : node->inputs) {
+      if (input != nullptr) aside->take(*input);
+    }
+    if (const TensorPtr made = node->retained.lock()) aside->take(*made);
+    if (const auto* holder = dynamic_cast<const HasParameters*>(node)) {
+      holder->each_parameter([&](Tensor& parameter) { aside->take(parameter); });
+    }
+  }
+}
+
+}  // namespace
+
+std::vector<TensorPtr> gradients(const std::vector<TensorPtr>& roots,
+                                 const std::vector<TensorPtr>& d_roots,
+                                 const std::vector<TensorPtr>& inputs, bool retain_graph) {
+  for (const TensorPtr& input : inputs) {
+    if (!input->requires_grad) {
+      throw StateError(
+          "grad: one of the inputs does not require a gradient; make it with "
+          "requires_grad=True");
+    }
+  }
+  const Retaining retaining(inputs);
+  GradientsAside aside;
+  for (const TensorPtr& root : roots) {
+    aside.take(*root);
+    set_aside(*root, &aside);
+  }
+  for (const TensorPtr& input : inputs) aside.take(*input);
+  for (std::size_t i = 0; i < roots.size(); ++i) {
+    // What an earlier root frees, a later one may share.
+    run_backward(roots[i], d_roots[i], retain_graph || i + 1 < roots.size());
+  }
+  std::vector<TensorPtr> found;
+  for (const TensorPtr& input : inputs) found.push_back(input->grad);
+  return found;
 }
 
 }  // namespace schuss

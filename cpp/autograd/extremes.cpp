@@ -4,26 +4,20 @@
 #include "autograd/strided.hpp"
 
 namespace schuss::ops {
-namespace {
 
-/// A dimension of `size` elements among (outer, size, inner); all elements: (1, n, 1).
-struct Reduced {
-  index_t outer = 1;
-  index_t size = 1;
-  index_t inner = 1;
-
-  Reduced(const Dims& shape, std::uint8_t bits) {
-    bool after = false;
-    for (int i = 0; i < shape.rank; ++i) {
-      if (((bits >> i) & 1) != 0) {
-        size *= shape[i];
-        after = true;
-      } else {
-        (after ? inner : outer) *= shape[i];
-      }
+Reduced::Reduced(const Dims& shape, std::uint8_t bits) {
+  bool after = false;
+  for (int i = 0; i < shape.rank; ++i) {
+    if (((bits >> i) & 1) != 0) {
+      size *= shape[i];
+      after = true;
+    } else {
+      (after ? inner : outer) *= shape[i];
     }
   }
-};
+}
+
+namespace {
 
 /// Whether a comes before the best so far: larger (smaller), or a NaN where that is none.
 template <class T>
@@ -96,9 +90,9 @@ void extreme_backward(const BackwardContext& context, Gradients& d_inputs) {
         const T value = first[best];
         const auto equal = [&](T a) { return a == value || (a != a && value != value); };
         index_t equals = 0;
-        for (index_t k = 0; k < r.size; ++k) equals += equal(first[k]) ? 1 : 0;
+        for (index_t k = 0; k < r.size; ++k) equals += equal(first[k * r.inner]) ? 1 : 0;
         for (index_t k = 0; k < r.size; ++k) {
-          if (equal(first[k])) to[k] = share / static_cast<T>(equals);
+          if (equal(first[k * r.inner])) to[k * r.inner] = share / static_cast<T>(equals);
         }
       }
     }

@@ -26,6 +26,10 @@ std::uint8_t factors(bool first_wants, bool second_wants) {
   return static_cast<std::uint8_t>((second_wants ? 1 : 0) | (first_wants ? 2 : 0));
 }
 
+bool has_derivative(Function function) {
+  return function == Function::kSin || function == Function::kCos;
+}
+
 Reading reading(Op op, const OpAttributes& attributes, const std::vector<TensorPtr>& inputs) {
   const auto wants = [&](std::size_t i) {
     return inputs[i] != nullptr && inputs[i]->requires_grad;
@@ -55,6 +59,13 @@ Reading reading(Op op, const OpAttributes& attributes, const std::vector<TensorP
       const Reads reads = activation_reads(attributes.activation);
       return {reads == Reads::kInput ? std::uint8_t{1} : std::uint8_t{0}, reads == Reads::kOutput};
     }
+    case Op::kFunction:
+      return {has_derivative(attributes.function) ? std::uint8_t{1} : std::uint8_t{0}, false};
+    case Op::kDivision: {
+      const bool reads = attributes.division != Division::kFloor && wants(1);
+      return {reads ? std::uint8_t{3} : std::uint8_t{0}, false};
+    }
+    case Op::kProduct:
     case Op::kWhere:
     case Op::kMax:
     case Op::kMin:
@@ -121,6 +132,16 @@ TensorPtr run_op(Op op, const OpAttributes& attributes, const std::vector<Tensor
       copy_contiguous(*inputs[0], copy->data);
       return copy;
     }
+    case Op::kFunction:
+      return ops::function(attributes, inputs[0]);
+    case Op::kDivision:
+      return ops::division(attributes, inputs);
+    case Op::kProduct:
+      return ops::product(attributes, inputs[0]);
+    case Op::kRunning:
+      return ops::running(attributes, inputs[0]);
+    case Op::kArgSort:
+      return ops::arg_sort(attributes, inputs[0]);
     case Op::kNetwork:
     case Op::kLoss:
       break;
@@ -240,6 +261,14 @@ void OpNode::backward(const TensorPtr& d_output, bool) {
       return ops::index_backward(context, d_inputs);
     case Op::kMatmul:
       return ops::matmul_backward(context, d_inputs);
+    case Op::kFunction:
+      return ops::function_backward(context, d_inputs);
+    case Op::kDivision:
+      return ops::division_backward(context, d_inputs);
+    case Op::kProduct:
+      return ops::product_backward(context, d_inputs);
+    case Op::kRunning:
+      return ops::running_backward(context, d_inputs);
     default:
       return ops::shape_backward(context, d_inputs);
   }
@@ -291,6 +320,18 @@ const char* pair_name(Pair pair) {
   return kNames[static_cast<std::size_t>(pair)];
 }
 
+const char* function_name(Function function) {
+  constexpr const char* kNames[] = {"SinBackward0",  "CosBackward0",   "FloorBackward0",
+                                    "CeilBackward0", "RoundBackward0", "TruncBackward0",
+                                    "SignBackward0"};
+  return kNames[static_cast<std::size_t>(function)];
+}
+
+const char* division_name(Division division) {
+  constexpr const char* kNames[] = {"FloorDivideBackward0", "RemainderBackward0", "FmodBackward0"};
+  return kNames[static_cast<std::size_t>(division)];
+}
+
 const char* activation_name(Activation activation) {
   constexpr const char* kNames[kActivationCount] = {
       "CloneBackward0",     "ReluBackward0", "LeakyReluBackward0", "EluBackward0",
@@ -337,6 +378,14 @@ const char* OpNode::name() const {
       return "MmBackward0";
     case Op::kConvert:
       return "ToCopyBackward0";
+    case Op::kFunction:
+      return function_name(attributes_.function);
+    case Op::kDivision:
+      return division_name(attributes_.division);
+    case Op::kProduct:
+      return over_some ? "ProdBackward1" : "ProdBackward0";
+    case Op::kRunning:
+      return "CumsumBackward0";
     default:
       return "CloneBackward0";
   }

@@ -26,6 +26,8 @@
 ///   k (narrow_forward), else one chain over k (product). d_a: one chain over n. d_b: chunks of
 ///   kChunkRows rows of m, each a chain (or, where is_small(k, n), lanes), through the tree.
 /// * softmax, log_softmax: along the last dimension after moving `dim` there.
+/// * Functions (sin, cos, ...): base/scalar_trig.hpp in float64, rounded to the dtype once. Products
+///   and running sums: one chain in float64 over the index, each result rounded once.
 #pragma once
 
 #include <array>
@@ -60,8 +62,24 @@ enum class Op : std::uint8_t {
   kMatmul,
   kConvert,  // to attributes.dtype, by one correctly rounded step
   kClone,
-  kNetwork,  // attributes.callee: the CallableNetwork
-  kLoss,     // attributes.callee: the loss
+  kNetwork,   // attributes.callee: the CallableNetwork
+  kLoss,      // attributes.callee: the loss
+  kFunction,  // attributes.function                            one floating input
+  kDivision,  // attributes.division, .number, .number_side     as kPair
+  kProduct,   // as kMax
+  kRunning,   // attributes.dim: sums of the elements up to each along it
+  kArgSort,  // attributes.dim, .largest: indices in order along it, equals as they were, NaN largest;
+             // int64, no gradient
+};
+
+/// Functions without a vector kernel. The derivative of the last five is 0.
+enum class Function : std::uint8_t { kSin, kCos, kFloor, kCeil, kRound, kTrunc, kSign };
+
+/// Exact remainders, and quotients cut off. Integers: ValueError where the divisor is 0.
+enum class Division : std::uint8_t {
+  kFloor,      // Python's a // b; the derivative is 0
+  kRemainder,  // Python's a % b: the sign of b
+  kFmod,       // C's fmod: the sign of a
 };
 
 enum class Compare : std::uint8_t { kEq, kNe, kLt, kLe, kGt, kGe };
@@ -88,11 +106,14 @@ struct OpAttributes {
   Compare compare = Compare::kEq;
   Logical logical = Logical::kAnd;
   Activation activation = Activation::kIdentity;
+  Function function = Function::kSin;
+  Division division = Division::kFloor;
   DType dtype = DType::kFloat32;
   std::uint8_t number_side = 0;  // 1: `number` is the first operand, 2: the second, 0: no number
   NumberKind number_kind = NumberKind::kFloat;
   std::uint8_t dims = 0;  // bit i: dimension i is reduced
   bool keepdim = false;
+  bool largest = false;  // kArgSort: the largest first
   int dim = -1;
   double number = 0.0;
   MapOptions options;

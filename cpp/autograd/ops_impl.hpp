@@ -33,6 +33,12 @@ TensorPtr logical(const OpAttributes& attributes, const std::vector<TensorPtr>& 
 TensorPtr where(const OpAttributes& attributes, const std::vector<TensorPtr>& inputs);
 void where_backward(const BackwardContext& context, Gradients& d_inputs);
 
+// ---- functions.cpp
+TensorPtr function(const OpAttributes& attributes, const TensorPtr& x);
+void function_backward(const BackwardContext& context, Gradients& d_inputs);
+TensorPtr division(const OpAttributes& attributes, const std::vector<TensorPtr>& inputs);
+void division_backward(const BackwardContext& context, Gradients& d_inputs);
+
 // ---- reduce.cpp
 TensorPtr sum_or_mean(Op op, const OpAttributes& attributes, const TensorPtr& x);
 void sum_or_mean_backward(const BackwardContext& context, Gradients& d_inputs);
@@ -40,6 +46,31 @@ void sum_or_mean_backward(const BackwardContext& context, Gradients& d_inputs);
 TensorPtr sum_to_shape(const TensorPtr& d, const Dims& shape);
 /// Shape after reducing the dimensions of `bits`.
 Dims reduced_shape(const Dims& shape, std::uint8_t bits, bool keepdim);
+
+/// A dimension of `size` elements among (outer, size, inner); all elements: (1, n, 1).
+struct Reduced {
+  index_t outer = 1;
+  index_t size = 1;
+  index_t inner = 1;
+
+  /// Of the dimensions of `bits`: one, or all.
+  Reduced(const Dims& shape, std::uint8_t bits);
+
+  /// each(offset of the first element, number of the result).
+  template <class F>
+  void each(F&& f) const {
+    for (index_t o = 0; o < outer; ++o) {
+      for (index_t i = 0; i < inner; ++i) f(o * size * inner + i, o * inner + i);
+    }
+  }
+};
+
+// ---- scans.cpp: products, running sums and orders along a dimension
+TensorPtr product(const OpAttributes& attributes, const TensorPtr& x);
+void product_backward(const BackwardContext& context, Gradients& d_inputs);
+TensorPtr running(const OpAttributes& attributes, const TensorPtr& x);
+void running_backward(const BackwardContext& context, Gradients& d_inputs);
+TensorPtr arg_sort(const OpAttributes& attributes, const TensorPtr& x);
 
 // ---- extremes.cpp
 TensorPtr extreme(Op op, const OpAttributes& attributes, const TensorPtr& x);

@@ -45,6 +45,7 @@ DType common_dtype(const Tensor& a, const Tensor& b) {
 void to_common_dtype(Op op, const OpAttributes& attributes, std::vector<TensorPtr>& inputs) {
   switch (op) {
     case Op::kPair:
+    case Op::kDivision:
     case Op::kCompare:
     case Op::kWhere: {
       TensorPtr& a = inputs[op == Op::kWhere ? 1 : 0];
@@ -58,9 +59,11 @@ void to_common_dtype(Op op, const OpAttributes& attributes, std::vector<TensorPt
         if (a->dtype == b->dtype && is_floating(a->dtype)) return;
         dtype = common_dtype(*a, *b);
       }
-      const bool exact = op != Op::kPair;
+      const bool exact = op != Op::kPair && op != Op::kDivision;
       if (!exact && dtype == DType::kBool) dtype = DType::kInt64;
-      if (!exact && attributes.pair == Pair::kDiv && !is_floating(dtype)) dtype = DType::kFloat32;
+      if (op == Op::kPair && attributes.pair == Pair::kDiv && !is_floating(dtype)) {
+        dtype = DType::kFloat32;
+      }
       convert_to(dtype, a);
       convert_to(dtype, b);
       return;
@@ -78,6 +81,17 @@ void to_common_dtype(Op op, const OpAttributes& attributes, std::vector<TensorPt
       convert_to(integers ? DType::kInt64 : DType::kFloat32, inputs[0]);
       return;
     }
+    case Op::kFunction: {
+      const bool floats =
+          attributes.function == Function::kSin || attributes.function == Function::kCos;
+      if (floats && !is_floating(inputs[0]->dtype)) return convert_to(DType::kFloat32, inputs[0]);
+      if (inputs[0]->dtype == DType::kBool) convert_to(DType::kInt64, inputs[0]);
+      return;
+    }
+    case Op::kProduct:
+    case Op::kRunning:
+      if (inputs[0]->dtype == DType::kBool) convert_to(DType::kInt64, inputs[0]);
+      return;
     case Op::kActivation:
     case Op::kMean:
       if (!is_floating(inputs[0]->dtype)) convert_to(DType::kFloat32, inputs[0]);

@@ -160,8 +160,33 @@ TensorPtr loss_of(const PyLoss& self, const TensorPtr& prediction, py::handle ta
   return call_loss(spec, prediction, hold_targets(spec, parsed, prediction->dtype), record, shards);
 }
 
+TensorPtr reshaped(const TensorPtr& x, const Dims& shape) {
+  OpAttributes attributes;
+  attributes.shape = shape;
+  return apply(Op::kReshape, attributes, {x});
+}
+
+/// As PyTorch's losses take tensors: elementwise ones of any dimensions, as one column; those over
+/// classes also (k,) with one label, as one row.
+TensorPtr call_any_rank(const PyLoss& self, py::handle prediction, py::handle target) {
+  const TensorPtr given = tensor_or_null(prediction.ptr());
+  const TensorPtr goal = given == nullptr ? nullptr : tensor_or_null(target.ptr());
+  const bool over_classes = self.cross_entropy || self.spec.kind == LossKind::kNLL;
+  const bool one_row =
+      over_classes && goal != nullptr && given->shape.rank == 1 && goal->shape.rank == 0;
+  const bool flat = !over_classes && goal != nullptr && given->count() > 0 &&
+                    goal->shape == given->shape &&
+                    (given->shape.rank == 0 || given->shape.rank > 2);
+  if (!one_row && !flat) return loss_of(self, as_prediction(prediction), target, grad_enabled());
+  const TensorPtr rows = reshaped(given, one_row ? Dims{1, given->count()} : Dims{given->count()});
+  const TensorPtr goals = reshaped(goal, {goal->count()});
+  const TensorPtr cost =
+      loss_of(self, as_prediction(wrapped(rows)), wrapped(goals), grad_enabled());
+  return cost->shape.rank == 0 ? cost : reshaped(cost, goal->shape);
+}
+
 PyObject* call_slot(PyLoss& self, PyObject* const* arguments) {
-  return wrap(loss_of(self, as_prediction(arguments[0]), arguments[1], grad_enabled()));
+  return wrap(call_any_rank(self, arguments[0], arguments[1]));
 }
 
 py::tuple value_and_grad(const PyLoss& self, const py::object& prediction, const py::object& target,
@@ -223,7 +248,7 @@ void register_loss(py::module_& m) {
       .def(
           "__call__",
           [](const PyLoss& self, const py::object& prediction, const py::object& target) {
-            return loss_of(self, as_prediction(prediction), target, grad_enabled());
+            return call_any_rank(self, prediction, target);
           },
           py::arg("prediction"), py::arg("target"))
       .def("value_and_grad", &value_and_grad, py::arg("prediction"), py::arg("target"),

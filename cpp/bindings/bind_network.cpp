@@ -71,7 +71,42 @@ TensorPtr call(CallableNetwork& self, py::handle x) {
   return output;
 }
 
-PyObject* call_slot(CallableNetwork& self, PyObject* const* x) { return wrap(call(self, *x)); }
+/// Softmax over a dimension that is the last only of a matrix: option a is 1 where it is the last.
+const Stage* of_matrices(const Network& network) {
+  for (const Stage& stage : network.stages()) {
+    const bool rows =
+        stage.activation == Activation::kSoftmax || stage.activation == Activation::kLogSoftmax;
+    if (rows && stage.options.a == 0.0) return &stage;
+  }
+  return nullptr;
+}
+
+/// As PyTorch's layers take it: the last dimension holds the features, those before it are rows.
+TensorPtr call_any_rank(CallableNetwork& self, py::handle x) {
+  const TensorPtr given = tensor_or_null(x.ptr());
+  if (given == nullptr || given->shape.rank == 2) return call(self, x);
+  const Network& network = self.network();
+  const Dims& shape = given->shape;
+  const index_t width = shape.rank == 0 ? 1 : shape[shape.rank - 1];
+  const bool other_width = network.n_in() > 0 && width != network.n_in();
+  if (other_width || given->count() == 0) return call(self, x);
+  if (const Stage* stage = of_matrices(network); stage != nullptr && shape.rank != 1) {
+    throw ValueError(stage->label + ": X has shape " + to_string(shape) +
+                     "; expected (n, k), or dim=-1 for the last dimension");
+  }
+  OpAttributes rows;
+  rows.shape = {given->count() / width, width};
+  const py::object matrix = wrapped(apply(Op::kReshape, rows, {given}));
+  const TensorPtr output = call(self, matrix);
+  OpAttributes back;
+  back.shape = shape;
+  if (shape.rank > 0) back.shape[shape.rank - 1] = output->shape[1];
+  return apply(Op::kReshape, back, {output});
+}
+
+PyObject* call_slot(CallableNetwork& self, PyObject* const* x) {
+  return wrap(call_any_rank(self, *x));
+}
 
 py::array predict_all(CallableNetwork& self, const py::object& x) {
   const Network& network = self.network();
@@ -105,8 +140,10 @@ void register_network(py::module_& m) {
       .def(py::init(&make_network), py::arg("layers"), py::arg("dtype") = py::none(),
            "dtype: of a network without parameters; float32 where it is None.")
       .def(
-          "__call__", [](CallableNetwork& self, const py::object& x) { return call(self, x); },
-          py::arg("x"), "Outputs (n, out_features) of rows (n, in_features).")
+          "__call__",
+          [](CallableNetwork& self, const py::object& x) { return call_any_rank(self, x); },
+          py::arg("x"),
+          "Outputs (n, out_features) of rows (n, in_features); also (*, in) to (*, out).")
       .def("predict", &predict_all, py::arg("x"),
            "Outputs as an ndarray; working memory does not grow with the rows.")
       .def_property_readonly(

@@ -3,6 +3,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
+#include "autograd/gradients.hpp"
 #include "autograd/recording.hpp"
 #include "bindings/slots.hpp"
 #include "bindings/tensor_object.hpp"
@@ -26,10 +27,32 @@ std::string repr(const py::object& self) {
   return text(self).cast<std::string>();
 }
 
-void backward(const TensorPtr& self, const py::object& gradient, bool retain_graph) {
+TensorPtr gradient_for(const Tensor& root, const py::object& gradient) {
   TensorPtr d = gradient.is_none() ? nullptr : tensor_or_null(gradient.ptr());
-  if (d == nullptr && !gradient.is_none()) d = copy_to_tensor(gradient, self->dtype, "gradient");
-  run_backward(self, d, retain_graph);
+  if (d == nullptr && !gradient.is_none()) d = copy_to_tensor(gradient, root.dtype, "gradient");
+  return d;
+}
+
+bool is_true(const py::object& flag) { return !flag.is_none() && flag.cast<bool>(); }
+
+void backward(const TensorPtr& self, const py::object& gradient, const py::object& retain_graph,
+              bool create_graph) {
+  if (create_graph) {
+    throw ValueError(
+        "create_graph: gradients of gradients are not computed; write the derivative as an "
+        "expression and differentiate that");
+  }
+  run_backward(self, gradient_for(*self, gradient), is_true(retain_graph));
+}
+
+std::vector<TensorPtr> gradients_of(const std::vector<TensorPtr>& outputs,
+                                    const std::vector<py::object>& d_outputs,
+                                    const std::vector<TensorPtr>& inputs, bool retain_graph) {
+  std::vector<TensorPtr> d_roots;
+  for (std::size_t i = 0; i < outputs.size(); ++i) {
+    d_roots.push_back(gradient_for(*outputs[i], d_outputs[i]));
+  }
+  return gradients(outputs, d_roots, inputs, retain_graph);
 }
 
 /// The method with its arguments, and without them: called as a plain C function.
@@ -56,7 +79,7 @@ void install_backward(TensorClass& tensor) {
   static PyMethodDef definition = {
       "backward", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&fast_backward)),
       METH_FASTCALL | METH_KEYWORDS,
-      "backward($self, gradient=None, retain_graph=False)\n--\n\n"
+      "backward($self, gradient=None, retain_graph=None, create_graph=False)\n--\n\n"
       "Back-propagates to the leaves' ``grad``."};
   general_backward = py::object(tensor.attr("backward")).release().ptr();
   auto* type = reinterpret_cast<PyTypeObject*>(tensor.ptr());
@@ -234,6 +257,17 @@ void define_properties(TensorClass& tensor) {
           "The values without history; assigning copies them in place.")
       .def(
           "detach", [](const Tensor& t) { return detached(t); }, "The same values, no history.")
+      .def(
+          "detach_",
+          [](const TensorPtr& t) {
+            if (t->is_view) {
+              throw StateError("detach_: the tensor is a view; use .detach()");
+            }
+            t->grad_fn = nullptr;
+            t->requires_grad = false;
+            return t;
+          },
+          "Forgets how it was computed.")
       .def("retain_grad", &retain_grad, "Keeps the gradient of a tensor that is no leaf.");
 }
 
@@ -260,7 +294,8 @@ void define_values(TensorClass& tensor) {
              note_read(*t, "tolist()");
              return to_numpy(t).attr("tolist")();
            })
-      .def("backward", &backward, py::arg("gradient") = py::none(), py::arg("retain_graph") = false,
+      .def("backward", &backward, py::arg("gradient") = py::none(),
+           py::arg("retain_graph") = py::none(), py::arg("create_graph") = false,
            "Back-propagates to the leaves' ``grad``.")
       .def("__array__", &array_protocol, py::arg("dtype") = py::none(),
            py::arg("copy") = py::none())
@@ -307,6 +342,7 @@ void register_tensor(py::module_& m) {
   define_values(tensor);
   define_operators(tensor);
   define_methods(tensor);
+  define_more(tensor);
   define_in_place(tensor);
   define_indexing(tensor);
   tensor.def(py::pickle(&tensor_state, &tensor_from_state));
@@ -346,6 +382,9 @@ void register_tensor(py::module_& m) {
       },
       py::arg("in_features"), py::arg("out_features"), py::arg("bias"), py::arg("dtype"),
       "Weight (out_features, in_features) and bias, or None, in one segment; zeros.");
+  m.def("gradients", &gradients_of, py::arg("outputs"), py::arg("d_outputs"), py::arg("inputs"),
+        py::arg("retain_graph"), "Gradients of the inputs; no tensor's own changes.");
+  register_grad_mode(m);
   m.def("is_grad_enabled", &grad_enabled);
   m.def(
       "set_grad_enabled",

@@ -14,6 +14,7 @@ namespace schuss::bindings {
 
 std::shared_ptr<void> keep_alive(py::object object) {
   const auto release = [](PyObject* held) {
+    if (Py_IsInitialized() == 0) return;  // the interpreter is gone, and its objects with it
     const py::gil_scoped_acquire gil;
     Py_DECREF(held);
   };

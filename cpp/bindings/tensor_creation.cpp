@@ -70,6 +70,17 @@ TensorPtr random_normal(const py::object& shape, const py::object& dtype, std::u
   });
 }
 
+/// 0 where an element is dropped, with probability p, else 1/(1 - p): element i of call `count` of
+/// the layer that drew `seed`, in row-major order, so that a row's do not depend on the rows below.
+TensorPtr dropout_mask(const py::object& shape, const py::object& dtype, double p,
+                       std::uint64_t seed, std::uint64_t count) {
+  const RandomStream stream(seed, RandomUse::kDropout, count);
+  const double kept = p < 1.0 ? 1.0 / (1.0 - p) : 0.0;
+  return generate(parse_shape(shape), parse_any_dtype(dtype), [&](index_t i) {
+    return uniform_float64(stream.bits(static_cast<std::uint64_t>(i))) < p ? 0.0 : kept;
+  });
+}
+
 /// low + the high half of (64 random bits times the range): every value within 2^-64 of 1/range.
 TensorPtr random_integers(const py::object& shape, std::int64_t low, std::int64_t high,
                           const py::object& dtype, std::uint64_t seed) {
@@ -223,6 +234,8 @@ void register_creation(py::module_& m) {
         py::arg("dtype"));
   m.def("random_uniform", &random_uniform, py::arg("shape"), py::arg("dtype"), py::arg("seed"));
   m.def("random_normal", &random_normal, py::arg("shape"), py::arg("dtype"), py::arg("seed"));
+  m.def("dropout_mask", &dropout_mask, py::arg("shape"), py::arg("dtype"), py::arg("p"),
+        py::arg("seed"), py::arg("count"));
   m.def("random_integers", &random_integers, py::arg("shape"), py::arg("low"), py::arg("high"),
         py::arg("dtype"), py::arg("seed"));
   m.def("random_permutation", &random_permutation, py::arg("n"), py::arg("seed"));

@@ -33,6 +33,7 @@ bool parse_operand(PyObject* object, DType like, Operand* operand);
 TensorPtr apply_two(Op op, OpAttributes attributes, const Operand& a, const Operand& b);
 TensorPtr apply_pair(Pair pair, const Operand& a, const Operand& b);
 TensorPtr apply_map(Map map, const TensorPtr& x, MapOptions options = {});
+TensorPtr apply_division(Division division, const Operand& a, const Operand& b);
 /// base ** exponent.
 TensorPtr apply_power(const Operand& base, const Operand& exponent);
 
@@ -57,9 +58,11 @@ void define_operators(TensorClass& tensor);  // tensor_operators.cpp
 /// C slots, after the definitions: an operation from Python costs little more than itself.
 void install_slots(TensorClass& tensor);
 void define_methods(TensorClass& tensor);   // tensor_methods.cpp
+void define_more(TensorClass& tensor);      // tensor_more.cpp
 void define_in_place(TensorClass& tensor);  // tensor_in_place.cpp
 void define_indexing(TensorClass& tensor);  // tensor_index.cpp
 void register_activation(py::module_& m);   // tensor_methods.cpp
 void register_creation(py::module_& m);     // tensor_creation.cpp
+void register_grad_mode(py::module_& m);    // grad_mode.cpp
 
 }  // namespace schuss::bindings

@@ -41,6 +41,12 @@ PyObject* pair_slot(PyObject* a, PyObject* b) {
                        [](const Operand& x, const Operand& y) { return apply_pair(kPair, x, y); });
 }
 
+template <Division kDivision>
+PyObject* division_slot(PyObject* a, PyObject* b) {
+  return with_operands(
+      a, b, [](const Operand& x, const Operand& y) { return apply_division(kDivision, x, y); });
+}
+
 PyObject* power_slot(PyObject* a, PyObject* b, PyObject*) {
   return with_operands(a, b, &apply_power);
 }
@@ -93,6 +99,13 @@ template <Pair kPair>
 PyObject* in_place_slot(PyObject* self, PyObject* other) {
   return in_place(self, other,
                   [](const Operand& x, const Operand& y) { return apply_pair(kPair, x, y); });
+}
+
+template <Division kDivision>
+PyObject* in_place_division_slot(PyObject* self, PyObject* other) {
+  return in_place(self, other, [](const Operand& x, const Operand& y) {
+    return apply_division(kDivision, x, y);
+  });
 }
 
 PyObject* in_place_power_slot(PyObject* self, PyObject* other, PyObject*) {
@@ -218,6 +231,8 @@ void define_operators(TensorClass& tensor) {
   both("__sub__", "__rsub__", &pair_slot<Pair::kSub>);
   both("__mul__", "__rmul__", &pair_slot<Pair::kMul>);
   both("__truediv__", "__rtruediv__", &pair_slot<Pair::kDiv>);
+  both("__floordiv__", "__rfloordiv__", &division_slot<Division::kFloor>);
+  both("__mod__", "__rmod__", &division_slot<Division::kRemainder>);
   both("__pow__", "__rpow__", &power_of_two);
   both("__matmul__", "__rmatmul__", &matmul_slot);
   both("__and__", "__rand__", &logical_slot<Logical::kAnd>);
@@ -227,6 +242,8 @@ void define_operators(TensorClass& tensor) {
   define(tensor, "__isub__", &in_place_slot<Pair::kSub>);
   define(tensor, "__imul__", &in_place_slot<Pair::kMul>);
   define(tensor, "__itruediv__", &in_place_slot<Pair::kDiv>);
+  define(tensor, "__ifloordiv__", &in_place_division_slot<Division::kFloor>);
+  define(tensor, "__imod__", &in_place_division_slot<Division::kRemainder>);
   define(tensor, "__ipow__", &in_place_power_of_two);
   define_unary(tensor, "__neg__", &map_slot<Map::kNeg>);
   define_unary(tensor, "__pos__", &positive_slot);
@@ -265,6 +282,8 @@ void install_slots(TensorClass& tensor) {
   number.nb_subtract = &pair_slot<Pair::kSub>;
   number.nb_multiply = &pair_slot<Pair::kMul>;
   number.nb_true_divide = &pair_slot<Pair::kDiv>;
+  number.nb_floor_divide = &division_slot<Division::kFloor>;
+  number.nb_remainder = &division_slot<Division::kRemainder>;
   number.nb_power = &power_slot;
   number.nb_matrix_multiply = &matmul_slot;
   number.nb_and = &logical_slot<Logical::kAnd>;
@@ -274,6 +293,8 @@ void install_slots(TensorClass& tensor) {
   number.nb_inplace_subtract = &in_place_slot<Pair::kSub>;
   number.nb_inplace_multiply = &in_place_slot<Pair::kMul>;
   number.nb_inplace_true_divide = &in_place_slot<Pair::kDiv>;
+  number.nb_inplace_floor_divide = &in_place_division_slot<Division::kFloor>;
+  number.nb_inplace_remainder = &in_place_division_slot<Division::kRemainder>;
   number.nb_inplace_power = &in_place_power_slot;
   number.nb_negative = &map_slot<Map::kNeg>;
   number.nb_absolute = &map_slot<Map::kAbs>;

@@ -15,9 +15,9 @@
 #include "base/permutation.hpp"
 #include "base/philox.hpp"
 #include "base/require.hpp"
-#include "base/scalar_cos.hpp"
 #include "base/scalar_math.hpp"
 #include "base/scalar_pow.hpp"
+#include "base/scalar_trig.hpp"
 #include "kernels/dispatch.hpp"
 
 namespace py = pybind11;
@@ -321,6 +321,14 @@ void register_random_numbers(py::module_& testing) {
       [](const Array<double>& x) {
         py::array_t<double> out(x.size());
         for (index_t i = 0; i < x.size(); ++i) out.mutable_data()[i] = scalar_cos(x.data()[i]);
+        return out;
+      },
+      py::arg("x"));
+  testing.def(
+      "scalar_sin",
+      [](const Array<double>& x) {
+        py::array_t<double> out(x.size());
+        for (index_t i = 0; i < x.size(); ++i) out.mutable_data()[i] = scalar_sin(x.data()[i]);
         return out;
       },
       py::arg("x"));

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "autograd/gradients.hpp"
 #include "base/fp_environment.hpp"
 #include "kernels/dispatch.hpp"
 #include "nn/calls.hpp"
@@ -10,7 +11,7 @@ namespace schuss {
 
 /// A forward pass that keeps its activations.
 template <class T>
-class NetworkNode final : public Node {
+class NetworkNode final : public Node, public HasParameters {
  public:
   NetworkNode(std::shared_ptr<CallableNetwork> callable, std::shared_ptr<Workspace<T>> workspace,
               HeldRows x)
@@ -26,6 +27,10 @@ class NetworkNode final : public Node {
   ~NetworkNode() override { release(); }
 
   const char* name() const override { return "AddmmBackward0"; }
+
+  void each_parameter(const std::function<void(Tensor&)>& f) const override {
+    for (const ParameterPtr& p : callable_->network().parameters()) f(*p);
+  }
 
   void check() const override {
     if (workspace_ == nullptr) {

@@ -9,7 +9,7 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "base/scalar_cos.hpp"
+#include "base/scalar_trig.hpp"
 #include "base/scalar_pow.hpp"
 
 namespace schuss {

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from schuss._random import Generator
 
 __all__ = [
+    "DoubleTensor",
     "FloatTensor",
     "LongTensor",
     "arange",
@@ -105,6 +106,14 @@ class FloatTensor:
     def __new__(cls, *data: Any) -> Tensor:  # type: ignore[misc]
         """Make the tensor: of data, or of sizes and filled with zeros."""
         return _typed(data, np.float32)
+
+
+class DoubleTensor:
+    """``DoubleTensor(data)`` or ``DoubleTensor(2, 3)``: a float64 tensor."""
+
+    def __new__(cls, *data: Any) -> Tensor:  # type: ignore[misc]
+        """Make the tensor: of data, or of sizes and filled with zeros."""
+        return _typed(data, np.float64)
 
 
 class LongTensor:

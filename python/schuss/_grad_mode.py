@@ -1,37 +1,38 @@
 # SPDX-License-Identifier: MIT
-"""Whether calls of a model remember how they computed what they return."""
+"""Whether operations remember how they computed what they return."""
 
 from __future__ import annotations
 
-import contextlib
-from types import TracebackType
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-from schuss._schuss import is_grad_enabled, set_grad_enabled
+from schuss import _schuss
+from schuss._options import as_flag
+from schuss._schuss import GradMode, is_grad_enabled
 
-__all__ = ["enable_grad", "is_grad_enabled", "no_grad", "set_grad_enabled"]
+__all__ = ["enable_grad", "inference_mode", "is_grad_enabled", "no_grad", "set_grad_enabled"]
 
-
-class _GradMode(contextlib.ContextDecorator):
-    """Sets the mode inside a ``with`` block or a decorated function, and puts the old one back."""
-
-    _enabled: bool
-
-    def __init__(self) -> None:
-        self._before: list[bool] = []
-
-    def __enter__(self) -> None:
-        self._before.append(set_grad_enabled(self._enabled))
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        set_grad_enabled(self._before.pop())
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 
-class no_grad(_GradMode):  # noqa: N801  (PyTorch's name)
+class _Decorator(GradMode):
+    """Entered and left in C; as a decorator it is so around each call."""
+
+    __slots__ = ()
+
+    def __call__(self, function: _F) -> _F:
+        mode = type(self)
+
+        @functools.wraps(function)
+        def decorated(*args: Any, **kwargs: Any) -> Any:
+            with mode():
+                return function(*args, **kwargs)
+
+        return decorated  # type: ignore[return-value]
+
+
+class no_grad(_Decorator):  # noqa: N801  (PyTorch's name)
     """Compute without history inside a ``with`` block or a decorated function.
 
     Results have ``requires_grad=False``, cannot be differentiated, and keep nothing alive.
@@ -47,10 +48,25 @@ class no_grad(_GradMode):  # noqa: N801  (PyTorch's name)
     False
     """
 
-    _enabled = False
+    __slots__ = ()
 
 
-class enable_grad(_GradMode):  # noqa: N801  (PyTorch's name)
+class inference_mode(_Decorator):  # noqa: N801  (PyTorch's name)
+    """The same as `no_grad`, under PyTorch's other name.
+
+    Examples
+    --------
+    >>> import schuss
+    >>> weight = schuss.ones(1, requires_grad=True)
+    >>> with schuss.inference_mode():
+    ...     (weight * 2).requires_grad
+    False
+    """
+
+    __slots__ = ()
+
+
+class enable_grad(_Decorator):  # noqa: N801  (PyTorch's name)
     """Compute with history inside a ``with`` block or a decorated function, also under `no_grad`.
 
     Examples
@@ -61,4 +77,35 @@ class enable_grad(_GradMode):  # noqa: N801  (PyTorch's name)
     True
     """
 
-    _enabled = True
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__(True)
+
+
+class set_grad_enabled:  # noqa: N801  (PyTorch's name)
+    """Keep history from here on, or not; in a ``with`` block, until its end.
+
+    Parameters
+    ----------
+    mode : bool
+
+    Examples
+    --------
+    >>> import schuss
+    >>> training = False
+    >>> with schuss.set_grad_enabled(training):
+    ...     schuss.is_grad_enabled()
+    False
+    >>> schuss.is_grad_enabled()
+    True
+    """
+
+    def __init__(self, mode: bool) -> None:
+        self._before = _schuss.set_grad_enabled(as_flag(mode, "mode"))
+
+    def __enter__(self) -> None:
+        """The mode is set already."""
+
+    def __exit__(self, *error: object) -> None:
+        _schuss.set_grad_enabled(self._before)

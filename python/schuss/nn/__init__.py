@@ -2,7 +2,7 @@
 """Layers, activations, losses and containers, with PyTorch's names."""
 
 from schuss._schuss import Parameter
-from schuss.nn import functional, init
+from schuss.nn import functional, init, utils
 from schuss.nn.activation import (
     ELU,
     GELU,
@@ -18,6 +18,7 @@ from schuss.nn.activation import (
     Tanh,
 )
 from schuss.nn.container import Sequential
+from schuss.nn.dropout import Dropout
 from schuss.nn.flatten import Flatten
 from schuss.nn.linear import Linear
 from schuss.nn.lists import ModuleDict, ModuleList, ParameterDict, ParameterList
@@ -39,6 +40,7 @@ __all__ = [
     "BCELoss",
     "BCEWithLogitsLoss",
     "CrossEntropyLoss",
+    "Dropout",
     "Flatten",
     "HuberLoss",
     "Identity",
@@ -65,4 +67,5 @@ __all__ = [
     "Tanh",
     "functional",
     "init",
+    "utils",
 ]

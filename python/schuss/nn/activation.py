@@ -3,11 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from schuss import _schuss
 from schuss._options import as_count, as_flag, as_number, known_options
+from schuss._schuss import Tensor
 from schuss.nn.native import LayerSpec, NativeModule, layer_label
+
+if TYPE_CHECKING:
+    from schuss._typing import TensorLike
 
 __all__ = [
     "ELU",
@@ -296,13 +301,38 @@ class Step(_Activation):
     _kind = "step"
 
 
-class Softmax(_Activation):
-    """``exp(x) / sum(exp(x))`` over the columns of each row.
+class _OverOneDimension(_Activation):
+    """The columns of each row run natively; another dimension is an operation on a tensor."""
+
+    _option_names = ("dim",)
+
+    @known_options
+    def __init__(self, dim: int | None = None) -> None:
+        super().__init__()
+        self.dim = None if dim is None else as_count(dim, "dim", least=-(2**31))
+        if self.dim not in (None, 1, -1):
+            self.__dict__["_native"] = False
+
+    def _constants(self) -> tuple[float, float, float]:
+        return float(self.dim == -1), 1.0, 20.0  # whether the columns are the last dimension
+
+    def _chain(self) -> Callable[[TensorLike], Tensor]:
+        dim, kind = self.dim, self._kind
+
+        def chain(x: TensorLike) -> Tensor:
+            tensor = x if isinstance(x, Tensor) else _schuss.tensor(x)
+            return _schuss.activation(tensor, kind, 0.0, 1.0, 20.0, -1 if dim is None else dim)
+
+        return chain
+
+
+class Softmax(_OverOneDimension):
+    """``exp(x) / sum(exp(x))`` along a dimension.
 
     Parameters
     ----------
-    dim : {None, 1, -1}
-        The columns; rows are samples.
+    dim : int, optional
+        1, -1 and None are the columns of a batch, and native inside a model.
 
     Examples
     --------
@@ -312,21 +342,15 @@ class Softmax(_Activation):
     """
 
     _kind = "softmax"
-    _option_names = ("dim",)
-
-    @known_options
-    def __init__(self, dim: int | None = None) -> None:
-        super().__init__()
-        self.dim = check_dim(dim)
 
 
-class LogSoftmax(_Activation):
-    """``x - log(sum(exp(x)))`` over the columns of each row.
+class LogSoftmax(_OverOneDimension):
+    """``x - log(sum(exp(x)))`` along a dimension.
 
     Parameters
     ----------
-    dim : {None, 1, -1}
-        The columns; rows are samples.
+    dim : int, optional
+        1, -1 and None are the columns of a batch, and native inside a model.
 
     Examples
     --------
@@ -336,9 +360,3 @@ class LogSoftmax(_Activation):
     """
 
     _kind = "log_softmax"
-    _option_names = ("dim",)
-
-    @known_options
-    def __init__(self, dim: int | None = None) -> None:
-        super().__init__()
-        self.dim = check_dim(dim)

@@ -25,6 +25,7 @@ from schuss import _schuss
 from schuss._options import as_flag
 from schuss._schuss import Network, Parameter, Tensor, make_linear
 from schuss.nn.activation import check_dim, check_finite
+from schuss.nn.dropout import check_probability, dropped
 from schuss.nn.loss import refuse_deprecated
 from schuss.nn.native import FollowsDtype
 
@@ -35,6 +36,7 @@ __all__ = [
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "cross_entropy",
+    "dropout",
     "elu",
     "gelu",
     "huber_loss",
@@ -235,6 +237,30 @@ def log_softmax(input: TensorLike, dim: int | None = None) -> Tensor:  # noqa: A
         return _activation("log_softmax", input, dim=dim)
     check_dim(dim)
     return _activation("log_softmax", input)
+
+
+def dropout(
+    input: TensorLike,  # noqa: A002
+    p: float = 0.5,
+    training: bool = True,
+    inplace: bool = False,
+) -> Tensor:
+    """Elements set to 0 with probability `p`, the others times ``1 / (1 - p)``.
+
+    Each call draws from the process-wide seed (`schuss.manual_seed`); `schuss.nn.Dropout` has
+    numbers of its own.
+
+    Examples
+    --------
+    >>> import schuss
+    >>> schuss.nn.functional.dropout(schuss.ones(3), training=False).tolist()
+    [1.0, 1.0, 1.0]
+    """
+    as_flag(inplace, "inplace")
+    probability = check_probability(p)
+    if not as_flag(training, "training"):
+        return input if isinstance(input, Tensor) else _schuss.tensor(input)
+    return dropped(input, probability, _schuss.next_seed(), 0)
 
 
 def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
