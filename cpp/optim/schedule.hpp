@@ -9,8 +9,8 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "base/scalar_trig.hpp"
 #include "base/scalar_pow.hpp"
+#include "base/scalar_trig.hpp"
 
 namespace schuss {
 
