@@ -4,6 +4,7 @@ from typing import Any, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import disjoint_base
 
 from schuss._results import ValuesIndices
 
@@ -14,6 +15,7 @@ arithmetic_version: int
 
 class NonFinite(RuntimeError): ...
 
+@disjoint_base
 class GradMode:
     def __init__(self, mode: _bool = False) -> None: ...
     def __enter__(self) -> None: ...
