@@ -369,7 +369,7 @@ def test_copy_of_a_loss_keeps_its_options() -> None:
         (lambda: nn.GELU("exact"), ValueError, "approximate: got 'exact'"),
         (lambda: nn.ELU(alpha=float("nan")), ValueError, "alpha: got nan"),
         (lambda: nn.Softplus(beta=0), ValueError, "beta: got 0.0"),
-        (lambda: nn.Softmax(dim=0), ValueError, "dim: got 0"),
+        (lambda: nn.Softmax(dim=0.5), TypeError, "dim: got"),
         (lambda: nn.LeakyReLU(slope=1), TypeError, "unknown option 'slope'"),
         (lambda: nn.MSELoss(reduction="avg"), ValueError, 'reduction: got "avg"'),
         (lambda: nn.MSELoss(reduction=None), TypeError, "reduction: got NoneType"),

@@ -87,7 +87,7 @@ void extreme_backward(const BackwardContext& context, Gradients& d_inputs) {
           to[best * r.inner] = share;
           continue;
         }
-        const T value = first[best];
+        const T value = first[best * r.inner];
         const auto equal = [&](T a) { return a == value || (a != a && value != value); };
         index_t equals = 0;
         for (index_t k = 0; k < r.size; ++k) equals += equal(first[k * r.inner]) ? 1 : 0;

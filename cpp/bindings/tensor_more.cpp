@@ -45,17 +45,6 @@ TensorPtr function(const TensorPtr& x, Function kind) {
   return apply(Op::kFunction, attributes, {x});
 }
 
-/// Half to even; decimals: of x * 10^decimals.
-TensorPtr round(const TensorPtr& x, int decimals) {
-  if (decimals == 0) return function(x, Function::kRound);
-  double scale = 1.0;
-  for (int i = 0; i < std::abs(decimals); ++i) scale *= 10.0;
-  const Pair before = decimals > 0 ? Pair::kMul : Pair::kDiv;
-  const Pair after = decimals > 0 ? Pair::kDiv : Pair::kMul;
-  return apply_pair(after, {function(apply_pair(before, {x}, {nullptr, scale}), Function::kRound)},
-                    {nullptr, scale});
-}
-
 TensorPtr compare(Compare kind, const TensorPtr& x, const Operand& other) {
   OpAttributes attributes;
   attributes.compare = kind;
@@ -103,7 +92,7 @@ TensorPtr root_of_squares(const TensorPtr& x, const py::object& dim, bool keepdi
   return choose(zero, {squares}, {root});
 }
 
-/// (sum |x|^p)^(1/p); p = inf, -inf: the largest, smallest |x|; p = 0: how many are not 0.
+/// (sum |x|^p)^(1/p); p = inf, -inf: the largest, smallest |x|.
 TensorPtr norm(const TensorPtr& x, const py::object& p, const py::object& dim, bool keepdim) {
   if (!is_floating(x->dtype)) {
     throw TypeError(std::string("norm: got a tensor of ") + dtype_name(x->dtype) +
@@ -115,17 +104,12 @@ TensorPtr norm(const TensorPtr& x, const py::object& p, const py::object& dim, b
   }
   if (named) throw ValueError("norm: p: got another name than 'fro'; use a number");
   const double power = p.cast<double>();
+  if (power == 0.0) throw ValueError("norm: p: got 0; expected another (or (x != 0).sum())");
   if (power == 2.0) return root_of_squares(x, dim, keepdim);
   const TensorPtr sizes = apply_map(Map::kAbs, x);
   if (power == 1.0) return reduce(Op::kSum, sizes, dim, keepdim);
   if (std::isinf(power)) {
     return extreme_value(power > 0.0 ? Op::kMax : Op::kMin, sizes, dim, keepdim);
-  }
-  OpAttributes to_dtype;
-  to_dtype.dtype = x->dtype;
-  if (power == 0.0) {
-    const TensorPtr other = compare(Compare::kNe, x, {nullptr, 0.0});
-    return reduce(Op::kSum, apply(Op::kConvert, to_dtype, {other}), dim, keepdim);
   }
   const TensorPtr sum = reduce(Op::kSum, apply_power({sizes}, {nullptr, power}), dim, keepdim);
   return apply_power({sum}, {nullptr, 1.0 / power});
@@ -149,8 +133,6 @@ TensorPtr log_sum_exp(const TensorPtr& x, const py::object& dim, bool keepdim) {
   }
   return apply(Op::kReshape, attributes, {result});
 }
-
-// ---- parts ---------------------------------------------------------------------------------------
 
 IndexSpec whole(const Tensor& x) {
   IndexSpec spec(static_cast<std::size_t>(x.shape.rank));
@@ -308,8 +290,6 @@ TensorPtr repeat(const TensorPtr& x, const py::args& args) {
                {apply(Op::kExpand, expanded, {apply(Op::kReshape, apart, {x})})});
 }
 
-// ---- orders --------------------------------------------------------------------------------------
-
 py::object values_and_indices(TensorPtr values, TensorPtr indices) {
   static const py::handle pair_type =  // never released: Python is gone before statics are
       py::object(py::module_::import("schuss._results").attr("ValuesIndices")).release();
@@ -368,8 +348,6 @@ py::object median(const TensorPtr& x, const py::object& dim, bool keepdim) {
   return values_and_indices(select(values, d, 0), select(middle, d, 0));
 }
 
-// ---- in place ------------------------------------------------------------------------------------
-
 /// name_: what the method `name` gives, written into the tensor.
 void define_in_place_of(TensorClass& tensor, const char* name) {
   tensor.def(std::string(name).append("_").c_str(),
@@ -395,11 +373,11 @@ void define_functions(TensorClass& tensor) {
   function_named("floor", Function::kFloor);
   function_named("ceil", Function::kCeil);
   function_named("trunc", Function::kTrunc);
+  function_named("round", Function::kRound);
   function_named("sign", Function::kSign);
   tensor.def("tan", [](const TensorPtr& x) {
     return apply_pair(Pair::kDiv, {function(x, Function::kSin)}, {function(x, Function::kCos)});
   });
-  tensor.def("round", &round, py::kw_only(), py::arg("decimals") = 0);
   tensor.def("rsqrt", [](const TensorPtr& x) { return apply_power({x}, {nullptr, -0.5}); });
   constexpr double kLn2 = 0x1.62e42fefa39efp-1;
   constexpr double kLn10 = 0x1.26bb1bbb55516p+1;
@@ -440,19 +418,15 @@ void define_functions(TensorClass& tensor) {
 }
 
 void define_along(TensorClass& tensor) {
+  for (const bool largest : {false, true}) {
+    tensor.def(
+        largest ? "amax" : "amin",
+        [largest](const TensorPtr& x, const py::object& dim, bool keepdim) {
+          return extreme_value(largest ? Op::kMax : Op::kMin, x, dim, keepdim);
+        },
+        py::arg("dim") = py::none(), py::arg("keepdim") = false);
+  }
   tensor.def("prod", &product, py::arg("dim") = py::none(), py::arg("keepdim") = false)
-      .def(
-          "amax",
-          [](const TensorPtr& x, const py::object& dim, bool keepdim) {
-            return extreme_value(Op::kMax, x, dim, keepdim);
-          },
-          py::arg("dim") = py::none(), py::arg("keepdim") = false)
-      .def(
-          "amin",
-          [](const TensorPtr& x, const py::object& dim, bool keepdim) {
-            return extreme_value(Op::kMin, x, dim, keepdim);
-          },
-          py::arg("dim") = py::none(), py::arg("keepdim") = false)
       .def(
           "cumsum",
           [](const TensorPtr& x, index_t dim) {
