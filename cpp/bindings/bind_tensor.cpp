@@ -33,7 +33,14 @@ TensorPtr gradient_for(const Tensor& root, const py::object& gradient) {
   return d;
 }
 
-bool is_true(const py::object& flag) { return !flag.is_none() && flag.cast<bool>(); }
+bool is_true(const py::object& flag, const char* name) {
+  if (flag.is_none()) return false;
+  if (PyBool_Check(flag.ptr()) == 0) {
+    throw TypeError(std::string(name) + ": got " + Py_TYPE(flag.ptr())->tp_name +
+                    "; expected True, False or None");
+  }
+  return flag.ptr() == Py_True;
+}
 
 void backward(const TensorPtr& self, const py::object& gradient, const py::object& retain_graph,
               bool create_graph) {
@@ -42,7 +49,7 @@ void backward(const TensorPtr& self, const py::object& gradient, const py::objec
         "create_graph: gradients of gradients are not computed; write the derivative as an "
         "expression and differentiate that");
   }
-  run_backward(self, gradient_for(*self, gradient), is_true(retain_graph));
+  run_backward(self, gradient_for(*self, gradient), is_true(retain_graph, "retain_graph"));
 }
 
 std::vector<TensorPtr> gradients_of(const std::vector<TensorPtr>& outputs,
