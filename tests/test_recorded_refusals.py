@@ -64,6 +64,18 @@ def takes_rows(p: Any, y: Any) -> Any:
     return (p[1:] - p[:-1] + y[1:]).square().mean()  # HERE
 
 
+def takes_sine(p: Any, y: Any) -> Any:
+    return (p.sin() - y).square().mean()  # HERE
+
+
+def takes_remainder(p: Any, y: Any) -> Any:
+    return ((p - y) % 2.0).mean()  # HERE
+
+
+def takes_running(p: Any, y: Any) -> Any:
+    return (p.cumsum(1) - y).square().mean()  # HERE
+
+
 def in_place(p: Any, y: Any) -> Any:
     e = p - y
     e *= 2.0
@@ -97,6 +109,9 @@ REFUSED = {
     takes_argmax: "argmax",
     over_rows: "dim=1",
     takes_rows: "picks rows",
+    takes_sine: "sin, cos, rounding",
+    takes_remainder: "not recorded in a loss",
+    takes_running: "cumsum",
     in_place: "in place",
     not_affine: "one sum or mean",
     two_sums: "one sum or mean",

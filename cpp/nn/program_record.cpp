@@ -206,6 +206,14 @@ void Recording::check(Op op, const OpAttributes& attributes, const std::vector<T
       refuse(
           "transposes, expand, index arrays, matrix products, layers and losses of nn are not "
           "recorded in a loss; write it elementwise");
+    case Op::kFunction:
+    case Op::kDivision:
+    case Op::kProduct:
+    case Op::kRunning:
+    case Op::kArgSort:
+      refuse(
+          "sin, cos, rounding, // and %, prod, cumsum, sort and topk are not recorded in a loss; "
+          "pass it as a plain function, which trains step by step");
     default:
       break;
   }
