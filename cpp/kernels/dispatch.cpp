@@ -10,7 +10,9 @@ namespace schuss {
 extern const KernelSet kScalarKernels;
 #if defined(__x86_64__)
 extern const KernelSet kAvx2Kernels;
+#if !defined(SCHUSS_WITHOUT_AVX512)
 extern const KernelSet kAvx512Kernels;
+#endif
 #elif defined(__aarch64__)
 extern const KernelSet kNeonKernels;
 #endif
@@ -23,10 +25,12 @@ std::vector<const KernelSet*> detect() {
   __builtin_cpu_init();
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   if (avx2) found.push_back(&kAvx2Kernels);
+#if !defined(SCHUSS_WITHOUT_AVX512)
   if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")) {
     found.push_back(&kAvx512Kernels);
   }
+#endif
 #elif defined(__aarch64__)
   found.push_back(&kNeonKernels);
 #endif
