@@ -109,6 +109,7 @@ def resident() -> int:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.no_sanitizer  # which keeps what is freed for a while
 def test_memory_is_back_after_a_hundred_thousand_steps() -> None:
     x = schuss.arange(1, 31, dtype=schuss.float32).reshape(-1, 1)
     weight = schuss.zeros(1, requires_grad=True)

@@ -115,13 +115,14 @@ def test_labels_changed_during_fit_are_an_error() -> None:
     optimizer = optim.SGD(model.parameters(), lr=0.1)
     labels = np.zeros(16, int)
 
-    def callback(epoch: int, history: schuss.History) -> None:
+    def metric(prediction: object, target: object) -> float:
         labels[:] = 10**9
+        return 0.0
 
     with pytest.raises(ValueError, match=r"y\[\d+\] is .*changed while it was in use"):
         schuss.fit(
             model, nn.CrossEntropyLoss(), optimizer, np.ones((16, 2)), labels,
-            epochs=3, batch_size=4, callback=callback,
+            epochs=3, batch_size=4, metrics=[metric],
         )  # fmt: skip
 
 

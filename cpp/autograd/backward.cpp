@@ -197,7 +197,8 @@ void run_backward(const TensorPtr& root, const TensorPtr& d_root, bool retain_gr
 
 namespace {
 
-/// Takes the gradients of tensors away, and puts them back at its end.
+/// Takes the gradients of tensors away, and puts them back at its end. Holds the tensors: the pass
+/// lets go of those that only the graph knows.
 class GradientsAside {
  public:
   GradientsAside() = default;
@@ -206,12 +207,12 @@ class GradientsAside {
   ~GradientsAside() {
     for (auto& [tensor, grad] : kept_) tensor->grad = std::move(grad);
   }
-  void take(Tensor& tensor) {
-    if (kept_.try_emplace(&tensor, tensor.grad).second) tensor.grad = nullptr;
+  void take(const TensorPtr& tensor) {
+    if (kept_.try_emplace(tensor, tensor->grad).second) tensor->grad = nullptr;
   }
 
  private:
-  std::unordered_map<Tensor*, TensorPtr> kept_;
+  std::unordered_map<TensorPtr, TensorPtr> kept_;
 };
 
 /// Makes nodes keep the gradient of what they made, for a while.
@@ -242,11 +243,11 @@ void set_aside(const Tensor& root, GradientsAside* aside) {
   const BackwardPass pass(root.grad_fn.get());
   for (const Node* node : pass.nodes()) {
     for (const TensorPtr& input : node->inputs) {
-      if (input != nullptr) aside->take(*input);
+      if (input != nullptr) aside->take(input);
     }
-    if (const TensorPtr made = node->retained.lock()) aside->take(*made);
+    if (const TensorPtr made = node->retained.lock()) aside->take(made);
     if (const auto* holder = dynamic_cast<const HasParameters*>(node)) {
-      holder->each_parameter([&](Tensor& parameter) { aside->take(parameter); });
+      holder->each_parameter([&](const TensorPtr& parameter) { aside->take(parameter); });
     }
   }
 }
@@ -266,10 +267,10 @@ std::vector<TensorPtr> gradients(const std::vector<TensorPtr>& roots,
   const Retaining retaining(inputs);
   GradientsAside aside;
   for (const TensorPtr& root : roots) {
-    aside.take(*root);
+    aside.take(root);
     set_aside(*root, &aside);
   }
-  for (const TensorPtr& input : inputs) aside.take(*input);
+  for (const TensorPtr& input : inputs) aside.take(input);
   for (std::size_t i = 0; i < roots.size(); ++i) {
     // What an earlier root frees, a later one may share.
     run_backward(roots[i], d_roots[i], retain_graph || i + 1 < roots.size());

@@ -12,7 +12,7 @@ namespace schuss {
 /// A node that adds to gradients of tensors that are not among its inputs.
 class HasParameters {
  public:
-  virtual void each_parameter(const std::function<void(Tensor&)>& f) const = 0;
+  virtual void each_parameter(const std::function<void(const TensorPtr&)>& f) const = 0;
 
  protected:
   ~HasParameters() = default;

@@ -174,8 +174,8 @@ void index_backward(const BackwardContext& context, Gradients& d_inputs) {
   const IndexSpec& spec = *context.attributes.index;
   d_inputs[0] = make_tensor(d->dtype, context.inputs[0]->shape);
   if (context.op == Op::kIndex) {
-    Tensor& to = *basic(spec, *d_inputs[0]).view;
-    write_contiguous(to, d->data);
+    const Basic plain = basic(spec, *d_inputs[0]);
+    write_contiguous(*plain.view, d->data);
     return;
   }
   // An element picked several times gets its gradients in the order of the output.

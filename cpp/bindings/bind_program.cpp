@@ -71,6 +71,8 @@ void register_program(py::module_& m) {
       .def(py::init<const TensorPtr&, const TensorPtr&>(), py::arg("prediction"), py::arg("target"))
       .def("run", &run, py::arg("function"), py::arg("prediction"), py::arg("target"),
            "Calls the function with the tensors that the recording was made with.")
+      .def("watch", &Recording::watch, py::arg("tensors"),
+           "Refuse the use of these: their values change while the loss is in use.")
       .def_property_readonly("refusal", &Recording::refusal,
                              "Why it cannot be recorded; or empty.");
   m.def("recorded_loss", &recorded_loss, py::arg("one"), py::arg("other"), py::arg("name"),

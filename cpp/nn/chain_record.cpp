@@ -7,7 +7,7 @@
 
 namespace schuss {
 
-ChainRecording::ChainRecording(TensorPtr x) {
+ChainRecording::ChainRecording(TensorPtr x) : gradients_(grad_enabled()) {
   require(x->shape.rank == 2, "compile: the example has no two dimensions; expected (n, features)");
   versions_.push_back(x->storage->version);
   values_.push_back(std::move(x));
@@ -53,6 +53,7 @@ void ChainRecording::on_op(Op op, const OpAttributes& attributes,
   const bool same_shape = output->shape == x->shape;
   const bool along = attributes.activation >= Activation::kSoftmax;
   if (op == Op::kNetwork) {
+    if (grad_enabled() != gradients_) refuse("a layer that runs under no_grad() or enable_grad()");
     append(static_cast<const CallableNetwork*>(attributes.callee.get())->network());
   } else if (op == Op::kActivation && (!along || attributes.dim == 1)) {
     Layer layer;

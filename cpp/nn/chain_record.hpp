@@ -35,6 +35,7 @@ class ChainRecording final : public OpListener, public ReadListener {
   std::vector<std::uint64_t> versions_;
   std::vector<Layer> layers_;
   std::string refusal_;
+  bool gradients_;  // enabled when the recording began
 };
 
 /// The layers that two runs on different rows went through. Throws StateError where they are not the

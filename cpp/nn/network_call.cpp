@@ -28,8 +28,8 @@ class NetworkNode final : public Node, public HasParameters {
 
   const char* name() const override { return "AddmmBackward0"; }
 
-  void each_parameter(const std::function<void(Tensor&)>& f) const override {
-    for (const ParameterPtr& p : callable_->network().parameters()) f(*p);
+  void each_parameter(const std::function<void(const TensorPtr&)>& f) const override {
+    for (const ParameterPtr& p : callable_->network().parameters()) f(p);
   }
 
   void check() const override {

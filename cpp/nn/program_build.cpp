@@ -216,7 +216,11 @@ class Builder {
     }
     if (!tail.negates && !same_number(number, other)) {
       const double each = number / static_cast<double>(one_.rows());
-      tail.per_row = each * static_cast<double>(one_.rows()) == number &&
+      // Integers multiply exactly, so that the product is Python's for any number of rows.
+      constexpr double kMostEach = 1 << 20;
+      const bool small = each >= -kMostEach && each <= kMostEach;
+      tail.per_row = small && each == static_cast<double>(static_cast<index_t>(each)) &&
+                     each * static_cast<double>(one_.rows()) == number &&
                      each * static_cast<double>(other_.rows()) == other;
       if (!tail.per_row) differ("a number");
       number = each;

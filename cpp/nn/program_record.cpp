@@ -59,16 +59,24 @@ int Recording::add(const TensorPtr& tensor, bool traced) {
   return static_cast<int>(values_.size()) - 1;
 }
 
+bool Recording::is_watched(const Tensor& tensor) const {
+  return std::any_of(watched_.begin(), watched_.end(),
+                     [&](const TensorPtr& t) { return t->storage == tensor.storage; });
+}
+
+void Recording::refuse_dead(const Value& value) {
+  if (!value.is_dead) return;
+  refuse(
+      "argmax, argmin, or a comparison of a sum over the rows; a recorded loss has no place for "
+      "them");
+}
+
 /// The number of a tensor; -1 for null. Unknown ones are constants, or handles to known elements.
 int Recording::find(const TensorPtr& tensor) {
   if (tensor == nullptr) return -1;
   for (std::size_t i = values_.size(); i-- > 0;) {
     if (values_[i].tensor != tensor) continue;
-    if (values_[i].is_dead) {
-      refuse(
-          "argmax, argmin, or a comparison of a sum over the rows; a recorded loss has no place "
-          "for them");
-    }
+    refuse_dead(values_[i]);
     if (values_[i].version != tensor->storage->version) {
       refuse("a tensor is used that was changed in place; make a new one (t = t * 2)");
     }
@@ -81,6 +89,7 @@ int Recording::find(const TensorPtr& tensor) {
         !(known.strides == tensor->strides)) {
       continue;
     }
+    refuse_dead(values_[i]);
     if (values_[i].version != tensor->storage->version) {
       refuse("a tensor is used that was changed in place; make a new one (t = t * 2)");
     }
@@ -92,8 +101,8 @@ int Recording::find(const TensorPtr& tensor) {
   }
   if (tensor->requires_grad) {
     refuse(
-        "a tensor that requires a gradient is used beside the prediction; use .detach() for its "
-        "values, or weight_decay= of the optimizer for a penalty on parameters");
+        "a tensor that requires a gradient is used beside the prediction; weight_decay= of the "
+        "optimizer is a penalty on parameters");
   }
   return add(tensor, false);
 }
@@ -179,8 +188,12 @@ void Recording::check(Op op, const OpAttributes& attributes, const std::vector<T
     case Op::kMax:
     case Op::kMin:
       check_reduction(attributes, *inputs[0], output);
-      if (output.shape.rank == 0 && (op == Op::kMax || op == Op::kMin)) {
+      if (op == Op::kSum || op == Op::kMean) break;
+      if (output.shape.rank == 0) {
         refuse("the largest or smallest of all rows; a recorded loss is one sum or mean");
+      }
+      if (attributes.dim < 0) {
+        refuse("amax and amin, which share the gradient among equals; use .max(dim=1).values");
       }
       break;
     case Op::kActivation:
@@ -237,6 +250,10 @@ bool Recording::makes_dead(Op op, const std::vector<TensorPtr>& inputs) const {
 
 void Recording::on_op(Op given_op, const OpAttributes& given, const std::vector<TensorPtr>& inputs,
                       const TensorPtr& output) {
+  for (const TensorPtr& input : inputs) {
+    if (input == nullptr || !is_watched(*input)) continue;
+    refuse("a tensor of the model beside its prediction: its values change in training");
+  }
   const auto depends = [&](const TensorPtr& x) {
     return x != nullptr && std::any_of(values_.begin(), values_.end(), [&](const Value& v) {
              return v.traced && v.tensor->storage == x->storage;
@@ -259,6 +276,9 @@ void Recording::on_op(Op given_op, const OpAttributes& given, const std::vector<
 }
 
 void Recording::on_read(const Tensor& tensor, const char* what) {
+  if (is_watched(tensor)) {
+    refuse(std::string(what) + " of a tensor of the model: its values change in training");
+  }
   for (const Value& value : values_) {
     if (!value.traced || value.tensor->storage != tensor.storage) continue;
     refuse(std::string(what) +

@@ -20,6 +20,9 @@ class Recording final : public OpListener, public ReadListener {
   /// prediction: floating, and requires a gradient.
   Recording(const TensorPtr& prediction, const TensorPtr& target);
 
+  /// Tensors whose values change while the loss is in use (a model's): the function must not use them.
+  void watch(const std::vector<TensorPtr>& tensors) { watched_ = tensors; }
+
   void on_op(Op op, const OpAttributes& attributes, const std::vector<TensorPtr>& inputs,
              const TensorPtr& output) override;
   void on_read(const Tensor& tensor, const char* what) override;
@@ -62,7 +65,11 @@ class Recording final : public OpListener, public ReadListener {
   void check_index(const IndexSpec& spec, const Tensor& input);
   void check_dtypes(Op op, const std::vector<TensorPtr>& inputs, const Tensor& output);
 
+  bool is_watched(const Tensor& tensor) const;
+  void refuse_dead(const Value& value);
+
   index_t rows_;
+  std::vector<TensorPtr> watched_;
   std::vector<Value> values_;  // 0: the prediction, 1: the target
   std::vector<Entry> entries_;
   int result_ = -1;

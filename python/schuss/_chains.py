@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from schuss._grad_mode import no_grad
+from schuss._grad_mode import enable_grad, no_grad
 from schuss._recording import place_of
 from schuss._schuss import ChainRecording, Network, Tensor, recorded_chain, tensor
+from schuss._trials import example_sizes, trial
 from schuss.data import as_rows
 from schuss.errors import RecordingError
 from schuss.nn.native import network_of
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["compile_model", "network_for", "record_chain", "training_mode"]
 
-_EXAMPLE_ROWS = 6
+_EXAMPLE_ROWS = 64
 _Model = TypeVar("_Model", bound="Module")
 
 
@@ -40,8 +41,13 @@ def training_mode(model: Module, mode: bool = True) -> Iterator[None]:
                 module.training = training
 
 
-def network_for(model: Module, X: TensorLike, *, training: bool) -> Network | None:
-    """The native network of a model for data like `X`; None where it has to be called."""
+def network_for(
+    model: Module, X: TensorLike, *, training: bool, sizes: tuple[int, int] | None = None
+) -> Network | None:
+    """The native network of a model for data like `X`; None where it has to be called.
+
+    `sizes` are those of the batches; None: all rows at once.
+    """
     network = network_of(model, X)
     if network is not None or next(iter(model.parameters()), None) is None:
         return network
@@ -49,7 +55,8 @@ def network_for(model: Module, X: TensorLike, *, training: bool) -> Network | No
         rows = as_rows(X, "X")
         if rows.ndim != 2:
             return None
-        return record_chain(model, rows[np.arange(_EXAMPLE_ROWS) % len(rows)], training=training)
+        sizes = (len(rows), len(rows)) if sizes is None else sizes
+        return record_chain(model, rows[:_EXAMPLE_ROWS], training=training, sizes=sizes)
     except Exception:  # noqa: BLE001  (the call that follows says what is wrong)
         return None
 
@@ -62,17 +69,18 @@ def compile_model(model: _Model, example: TensorLike) -> _Model:
     if network_of(model, rows) is None:
         if next(iter(model.parameters()), None) is None:
             raise RecordingError(f"{type(model).__name__}: there are no parameters to train")
-        record_chain(model, rows, training=model.training)
+        record_chain(model, rows, training=model.training, sizes=(len(rows), len(rows) + 1))
     return model
 
 
-def record_chain(model: Module, rows: Array, *, training: bool) -> Network:
+def record_chain(model: Module, rows: Array, *, training: bool, sizes: tuple[int, int]) -> Network:
     """The network that ``forward()`` is; RecordingError where it is none."""
     dtype = next(iter(model.parameters())).dtype
     rows = rows.astype(dtype)
-    with _put_back(model):
-        first = _run(model, rows, training)
-        second = _run(model, rows[np.arange(len(rows) + 1)[::-1] % len(rows)], training)
+    size, other = example_sizes(sizes, rows.shape[1])
+    with trial(model), _put_back(model):
+        first = _run(model, rows[np.arange(size) % len(rows)], training)
+        second = _run(model, rows[np.arange(other)[::-1] % len(rows)], training)
     try:
         return recorded_chain(first, second)
     except RuntimeError as error:
@@ -100,9 +108,14 @@ def _put_back(model: Module) -> Iterator[None]:
 
 def _run(model: Module, rows: Array, training: bool) -> ChainRecording:
     x = tensor(rows)
+    with enable_grad() if training else no_grad():
+        return _run_on(model, x, training)
+
+
+def _run_on(model: Module, x: Tensor, training: bool) -> ChainRecording:
     recording = ChainRecording(x)
     try:
-        with training_mode(model, training), no_grad():
+        with training_mode(model, training):
             recording.run(model, x)
     except Exception as error:
         if not recording.refusal:

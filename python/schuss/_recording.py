@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import traceback
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -14,7 +14,8 @@ import numpy as np
 
 from schuss._grad_mode import enable_grad
 from schuss._options import type_name
-from schuss._schuss import Recording, Tensor, recorded_loss, tensor
+from schuss._schuss import Recording, Tensor, recorded_loss, seed_state, set_seed_state, tensor
+from schuss._trials import example_sizes, tensors_of, trial
 from schuss.data import as_array, as_rows
 from schuss.errors import RecordingError
 from schuss.nn import functional
@@ -24,6 +25,7 @@ from schuss.nn.loss import Loss
 if TYPE_CHECKING:
     from schuss import _schuss
     from schuss._typing import Array, PythonLoss, TensorLike
+    from schuss.nn.module import Module
 
 __all__ = [
     "Criterion",
@@ -47,8 +49,9 @@ _FUNCTIONS: dict[Callable[..., Any], Callable[[], Loss]] = {
     functional.nll_loss: losses.NLLLoss,
     functional.smooth_l1_loss: losses.SmoothL1Loss,
 }
+_CALLS = (Loss.__module__, "schuss.nn.module")
 _PACKAGE = str(Path(__file__).parent)
-_EXAMPLE_ROWS = 6
+_EXAMPLE_ROWS = 64
 _MOST_WHOLE = 2**24  # integers that float32 holds
 
 
@@ -92,24 +95,40 @@ class ExpressionLoss:
         cost.backward()
         return cost.item(), as_array(leaf.grad)
 
-    def recorded(self, prediction: Array, targets: Array, all_targets: Array) -> ExpressionLoss:
+    def forgotten(self) -> ExpressionLoss:
+        """The same function, to be recorded anew."""
+        return ExpressionLoss(self._function, None, strict=self._strict)
+
+    def recorded(
+        self,
+        prediction: Array,
+        targets: Array,
+        all_targets: Array,
+        sizes: tuple[int, int],
+        model: Module,
+    ) -> ExpressionLoss:
         """Record the function on a few rows of the data, of which `all_targets` are the targets.
 
-        Where that cannot be done the result has no native form.
+        They are repeated until there are as many as in the batches, whose `sizes` are two. Where it
+        cannot be recorded, as when it uses tensors of the `model`, the result has no native form.
         """
         labels = targets.dtype.kind if targets.ndim == 1 else "f"
-        data = (prediction.shape[1:], prediction.dtype, targets.shape[1:], labels)
+        data = (prediction.shape[1:], prediction.dtype, targets.shape[1:], labels, sizes)
         if data == self._recorded_for:
             return self
-        some = np.arange(_EXAMPLE_ROWS) % len(prediction)
+        columns = prediction.shape[1] if prediction.ndim > 1 else 1
+        size, other_size = example_sizes(sizes, columns)
+        some = np.arange(size) % len(prediction)
         rows = prediction[some]
-        once = rows, _target(targets[some], rows.shape[1], rows.dtype)
-        other = np.arange(_EXAMPLE_ROWS + 1)[::-1] % _EXAMPLE_ROWS
+        once = rows, _target(targets[some], columns, rows.dtype)
+        other = np.arange(other_size)[::-1] % size
         again = _moved(rows[other]), once[1][other]
         native: _schuss.Loss | None = None
+        watched = tensors_of(model)
         try:
-            (first, _), _ = _run(self._function, *once)
-            native = _recorded(self._function, first, again)
+            with trial(model):
+                (first, _), _ = _run(self._function, *once, watched)
+                native = _recorded(self._function, first, again, watched)
         except Exception:  # the call for a whole batch says what is wrong
             if self._strict:
                 raise
@@ -141,8 +160,10 @@ class PythonCriterion:
         """
         failure: Exception | None = None
         result: Any = None
+        seeds = seed_state()
         try:
-            result = self.function(prediction, like_prediction(target, prediction))
+            # Copies: a function of Tensors may write to its arguments, and is called once more.
+            result = self.function(prediction.copy(), like_prediction(target, prediction).copy())
         except Exception as error:  # noqa: BLE001  (whatever it is: perhaps not for arrays)
             failure = error
         if isinstance(result, tuple) or (number and type(result) in (int, float)):
@@ -150,6 +171,7 @@ class PythonCriterion:
         leaf = tensor(prediction)
         leaf.requires_grad = True
         expression = ExpressionLoss(self.function, None)
+        set_seed_state(*seeds)
         try:
             expression.cost(leaf, target)
         except Exception as error:
@@ -158,6 +180,7 @@ class PythonCriterion:
             if isinstance(failure, (AttributeError, TypeError)):
                 raise error from failure
             raise (failure or error) from None
+        set_seed_state(*seeds)
         self.expression = expression
         _remember(self.function)
         return None
@@ -184,9 +207,17 @@ def native_loss(criterion: Any) -> _schuss.Loss | None:
     return criterion._loss if isinstance(criterion, (Loss, ExpressionLoss)) else None
 
 
+def _is_own(criterion: Any) -> bool:
+    """Whether it is a loss of nn that somebody's subclass computes otherwise."""
+    cls = type(criterion)
+    return isinstance(criterion, Loss) and (
+        cls.forward.__module__ != Loss.__module__ or cls.__call__.__module__ not in _CALLS
+    )
+
+
 def as_criterion(criterion: Any) -> Loss | ExpressionLoss | PythonCriterion:
     """`criterion` as `fit` and `evaluate` run it."""
-    if isinstance(criterion, (Loss, ExpressionLoss, PythonCriterion)):
+    if isinstance(criterion, (Loss, ExpressionLoss, PythonCriterion)) and not _is_own(criterion):
         return criterion
     for known, module in _FUNCTIONS.items():
         if criterion is known:
@@ -195,7 +226,12 @@ def as_criterion(criterion: Any) -> Loss | ExpressionLoss | PythonCriterion:
 
 
 def recorded_for(
-    criterion: Criterion, predict: Callable[[Array], Array], X: TensorLike, y: TensorLike
+    criterion: Criterion,
+    model: Module,
+    predict: Callable[[Module, Array], Array],
+    X: TensorLike,
+    y: TensorLike,
+    sizes: tuple[int, int],
 ) -> Criterion:
     """Record a function of Tensors for its data; other criteria are returned as they are."""
     if isinstance(criterion, PythonCriterion) and criterion.expression is not None:
@@ -208,7 +244,9 @@ def recorded_for(
             f"X, y: got {len(features)} and {len(targets)} rows; expected as many of each"
         )
     some = slice(0, _EXAMPLE_ROWS)
-    return criterion.recorded(predict(features[some]), targets[some], targets)
+    with trial(model):
+        prediction = predict(model, features[some])
+    return criterion.recorded(prediction, targets[some], targets, sizes, model)
 
 
 def like_prediction(target: Array, prediction: Array) -> Array:
@@ -269,12 +307,13 @@ def _are_small_integers(targets: Array) -> bool:
 
 
 def _run(
-    function: Callable[..., Any], prediction: Array, target: Tensor
+    function: Callable[..., Any], prediction: Array, target: Tensor, watched: Sequence[Tensor] = ()
 ) -> tuple[tuple[Recording, Tensor], Any]:
     """One recording: it and its leaf, and what the function returned."""
     leaf = tensor(prediction)
     leaf.requires_grad = True
     recording = Recording(leaf, target)
+    recording.watch(watched)
     try:
         with enable_grad():
             result = recording.run(function, leaf, target)
@@ -291,10 +330,11 @@ def _recorded(
     function: Callable[..., Any],
     first: Recording,
     again: tuple[Array, Tensor],
+    watched: Sequence[Tensor] = (),
 ) -> _schuss.Loss:
     """The native loss of a function that was recorded; it is run `again` and compared."""
     try:
-        second, result = _run(function, *again)
+        second, result = _run(function, *again, watched)
     except RecordingError:
         raise
     except Exception as error:

@@ -16,6 +16,7 @@ import numpy as np
 
 from schuss import _schuss
 from schuss._recording import Criterion, ExpressionLoss, PythonCriterion, native_loss
+from schuss._trials import Kept, as_input, batch_sizes
 from schuss.data import Batches, as_rows
 from schuss.errors import NonFiniteError
 from schuss.evaluation import checked_result, python_loss
@@ -71,6 +72,7 @@ class StepLoop:
                 f"X, y: got {len(self._X)} and {len(self._y)} rows; expected as many of each"
             )
         self._batches = Batches(len(self._X), batch_size, shuffle, drop_last)
+        self._sizes = batch_sizes(len(self._X), batch_size, drop_last)
         self._seed = seed
         self._first_epoch = first_epoch
         self._restore = restore
@@ -138,7 +140,13 @@ class StepLoop:
         """Do a step; False: leave it to the native loop."""
         rows = self._batches.rows(self.steps_done, self._seed, self._first_epoch + self.epochs_done)
         x, y = self._X[rows], self._y[rows]
-        value = self._whole(x, y) if self._shards == 1 else self._sharded(x, y)
+        compute = self._whole if self._shards == 1 else self._sharded
+        kept = Kept(self._model) if isinstance(self.criterion, PythonCriterion) else None
+        value = compute(x, y)
+        if value is None and kept is not None:
+            kept.restore()
+            if native_loss(self.criterion) is None:
+                value = compute(x, y)
         if value is None:
             self._fresh = True
             return False
@@ -170,12 +178,14 @@ class StepLoop:
             checked = checked_result(result, prediction)
             self.criterion = criterion.function
             return checked
-        self.criterion = criterion.expression.recorded(prediction, y, self._y)
+        self.criterion = criterion.expression.recorded(
+            prediction, y, self._y, self._sizes, self._model
+        )
         return None
 
     def _whole(self, x: Array, y: Array) -> float | None:
-        """Loss and gradients of a batch; None: the native loop may have it."""
-        output = self._model(x)
+        """Loss and gradients of a batch; None: the criterion has turned out to be another."""
+        output = self._model(as_input(self._model, x))
         value: float
         if isinstance(self.criterion, Loss):
             cost = self.criterion(output, y)
@@ -190,7 +200,7 @@ class StepLoop:
         else:
             result = self._python_loss(output.numpy(), y)
             if result is None:
-                return self._whole(x, y) if native_loss(self.criterion) is None else None
+                return None
             value, d_output = result
             self._check(value)
             self._check_gradient(d_output)
@@ -201,7 +211,9 @@ class StepLoop:
         """The same, with gradients of shards summed pairwise."""
         n, shards = len(x), self._shards
         ends = [-(-s * n // shards) for s in range(shards + 1)]
-        outputs = [self._model(x[a:b]) if a < b else None for a, b in pairwise(ends)]
+        outputs = [
+            self._model(as_input(self._model, x[a:b])) if a < b else None for a, b in pairwise(ends)
+        ]
         prediction = np.concatenate([output.numpy() for output in outputs if output is not None])
         native = native_loss(self.criterion)
         if native is not None:
@@ -213,7 +225,7 @@ class StepLoop:
         else:
             result = self._python_loss(prediction, y)
             if result is None:
-                return self._sharded(x, y) if native_loss(self.criterion) is None else None
+                return None
             value, d_output = result
             self._check(value)
             self._check_gradient(d_output)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -23,6 +22,7 @@ from schuss._recording import (
     native_loss,
     recorded_for,
 )
+from schuss._trials import as_input, rows_in
 from schuss.data import as_array, as_rows
 from schuss.nn.loss import BCEWithLogitsLoss, Loss
 from schuss.nn.module import Module
@@ -72,7 +72,10 @@ def predict(model: Module, X: TensorLike, *, num_threads: int | None = None) -> 
             return network.predict(X)
         rows = as_rows(X, "X")
         with training_mode(model, False), no_grad():
-            chunks = [model(rows[i : i + 1024]).numpy() for i in range(0, len(rows), 1024)]
+            chunks = [
+                model(as_input(model, rows[i : i + 1024])).numpy()
+                for i in range(0, len(rows), 1024)
+            ]
         return np.concatenate(chunks)
 
 
@@ -126,7 +129,9 @@ def evaluate(
         found: dict[str, float] = {}
         prediction: Array | None = None
         criterion = as_criterion(criterion)
-        criterion = recorded_for(criterion, functools.partial(predict, model), X, y)
+        n = rows_in(X)
+        with training_mode(model, False):
+            criterion = recorded_for(criterion, model, predict, X, y, (n, n))
         native = native_loss(criterion)
         if network is not None and native is not None:
             found["loss"] = _schuss.evaluate(network, native, X, y)

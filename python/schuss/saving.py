@@ -155,11 +155,17 @@ def _write(path: str | os.PathLike[str], content: bytes) -> None:
 
 
 @overload
-def load(path: str | os.PathLike[str], *, optimizer: Literal[False] = False) -> Any: ...
+def load(
+    path: str | os.PathLike[str], *, optimizer: Literal[False] = False, weights_only: bool = True
+) -> Any: ...
 @overload
-def load(path: str | os.PathLike[str], *, optimizer: Literal[True]) -> tuple[Any, Any]: ...
+def load(
+    path: str | os.PathLike[str], *, optimizer: Literal[True], weights_only: bool = True
+) -> tuple[Any, Any]: ...
 @known_options
-def load(path: str | os.PathLike[str], *, optimizer: bool = False) -> Any:
+def load(
+    path: str | os.PathLike[str], *, optimizer: bool = False, weights_only: bool = True
+) -> Any:
     """Read a model, or a state, that `save` wrote.
 
     Parameters
@@ -167,6 +173,8 @@ def load(path: str | os.PathLike[str], *, optimizer: bool = False) -> Any:
     path : str or path
     optimizer : bool, default False
         Give the pair ``(model, optimizer)``.
+    weights_only : bool, default True
+        PyTorch's; without effect, as no file of `save` holds code.
 
     Returns
     -------
@@ -188,6 +196,7 @@ def load(path: str | os.PathLike[str], *, optimizer: bool = False) -> Any:
     from safetensors import SafetensorError, safe_open
 
     wanted = as_flag(optimizer, "optimizer")
+    as_flag(weights_only, "weights_only")
     try:
         with safe_open(path, framework="np") as file:
             metadata = file.metadata() or {}

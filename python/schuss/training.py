@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,8 +16,9 @@ from schuss._grad_mode import enable_grad
 from schuss._interrupts import Interrupts
 from schuss._options import as_count, as_flag, as_seed, known_options, type_name
 from schuss._random import seed_from
-from schuss._recording import Criterion, as_criterion, native_loss, recorded_for
+from schuss._recording import Criterion, ExpressionLoss, as_criterion, native_loss, recorded_for
 from schuss._steps import ADVICE, StepLoop
+from schuss._trials import batch_sizes, rows_in
 from schuss.data import as_array
 from schuss.errors import NonFiniteError
 from schuss.evaluation import (
@@ -86,7 +86,8 @@ def fit(
         same result. With one output the target has the prediction's shape (n, 1). A function of
         arrays that returns the value and its gradient trains step by step. Functions are called
         with arrays first: those that return something else, or raise, are taken for functions of
-        Tensors.
+        Tensors. These are called a few times before training begins, so one that counts its calls
+        counts those too; what it draws at random there is taken back.
     optimizer : optim.Optimizer
         Of parameters of this model; other parameters of the model stay fixed.
     X : array-like of shape (n, features)
@@ -177,13 +178,14 @@ def fit(
     _check_ownership(own, updated, optimizer)
 
     with claim([*own, *updated], "fit"), thread_count(num_threads):
-        with _unchanged_on_error(optimizer):
+        with _unchanged_on_error(optimizer), training_mode(model):
             criterion = as_criterion(criterion)
             run = _Run(model, criterion, optimizer, X, y, options, chosen_seed)
             judge = None  # what the scheduler does with the validation loss
             if isinstance(scheduler, ReduceLROnPlateau) and validation is not None:
                 judge = scheduler.step
             run.scheduler = scheduler if judge is None else None
+            run.is_watched = callback is not None
             if validation is not None:
                 with naming("validation_data"):
                     evaluate(model, criterion, *validation)  # errors come first
@@ -254,13 +256,17 @@ class _Run:
             n_rows = steps * options["batch_size"]
         self.history = History(n_rows)
         self.scheduler: LRScheduler | None = None
+        self.is_watched = False  # by a callback, which may change anything
 
     def _make(self, epoch: int, step: int) -> _schuss.Trainer | StepLoop:
-        network = network_for(self._model, self._X, training=True)
+        batch, drop_last = self._options["batch_size"], self._options["drop_last"]
+        sizes = batch_sizes(rows_in(self._X), batch, drop_last)
+        network = network_for(self._model, self._X, training=True, sizes=sizes)
         common = {**self._options, "seed": self._seed, "first_epoch": epoch}
         common["first_step"] = step
-        few_rows = functools.partial(predict, self._model)
-        self._criterion = recorded_for(self._criterion, few_rows, self._X, self._y)
+        self._criterion = recorded_for(
+            self._criterion, self._model, predict, self._X, self._y, sizes
+        )
         loss = native_loss(self._criterion)
         if network is not None and loss is not None and self._reaches_all(network):
             native = self._optimizer._native
@@ -325,9 +331,18 @@ class _Run:
                         self._step_scheduler()
                     interrupts.release()
                 advance(loop.epochs_done - seen)
-                if each_epoch and loop.epochs_done > seen and after_epoch(history):
+                if not each_epoch or loop.epochs_done == seen:
+                    continue
+                if after_epoch(history):
                     history.stopped = "callback"
                     return
+                if self.is_watched and loop.epochs_done < n_epochs:
+                    # A callback may have frozen a layer, or changed what a loss reads.
+                    n_epochs -= loop.epochs_done
+                    first = memory["epoch"]
+                    if isinstance(self._criterion, ExpressionLoss):
+                        self._criterion = self._criterion.forgotten()
+                    loop = self._loop = self._make(first, 0)
         except KeyboardInterrupt:
             history.stopped = "interrupted"
             raise

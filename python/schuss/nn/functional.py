@@ -89,8 +89,8 @@ def linear(
     own_bias = None if bias is None else _layer_parameter(bias, "bias")
     if own_weight is None or (bias is not None and own_bias is None):
         made, made_bias = _constant_linear(weight, bias)
-        own_weight = own_weight or made
-        own_bias = own_bias or made_bias
+        own_weight = made if own_weight is None else own_weight
+        own_bias = made_bias if own_bias is None else own_bias
     return Network([("linear", own_weight, own_bias, "linear")])(input)
 
 

@@ -53,7 +53,7 @@ class Module(Attributes):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if "forward" in cls.__dict__:
+        if "forward" in cls.__dict__ or "__call__" in cls.__dict__:
             cls._native = cls.__dict__.get("_native", False)
             if "__call__" not in cls.__dict__:
                 cls.__call__ = Module.__call__  # type: ignore[method-assign]
