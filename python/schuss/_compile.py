@@ -70,11 +70,12 @@ def compile(  # noqa: A001  (PyTorch's name)
     ...     return schuss.maximum(0.9 * error, -0.1 * error).mean()
     >>> X = np.linspace(0, 1, 101).reshape(-1, 1)
     >>> criterion = schuss.compile(quantile_loss, (X, X))
+    >>> schuss.manual_seed(0)
     >>> model = schuss.nn.Linear(1, 1)
     >>> optimizer = schuss.optim.SGD(model.parameters(), lr=0.1)
     >>> history = schuss.fit(model, criterion, optimizer, X, 3 * X, epochs=200, seed=0)
-    >>> f"{history.loss[-1]:.2f}"
-    '0.00'
+    >>> history.loss[-1] < history.loss[0] / 10
+    True
     """
     if isinstance(function, Loss):
         raise TypeError(
