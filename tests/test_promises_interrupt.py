@@ -83,8 +83,11 @@ def main() -> None:
     print(now, steps, whole)
 
 
-def interrupted(call: str) -> tuple[float, int]:
-    """Seconds from Ctrl-C to its exception, and the steps that were done by then."""
+def interrupted(call: str, tries: int = 3) -> tuple[float, int]:
+    """Seconds from Ctrl-C to its exception, and the steps that were done by then.
+
+    On a machine so busy that the signal came after the call's end it is sent once more.
+    """
     with subprocess.Popen(
         [sys.executable, __file__, call], stdout=subprocess.PIPE, text=True
     ) as child:
@@ -94,6 +97,8 @@ def interrupted(call: str) -> tuple[float, int]:
         sent = time.monotonic()
         os.kill(child.pid, signal.SIGINT)
         words = child.stdout.read().split()
+    if words == ["finished"] and tries > 1:
+        return interrupted(call, tries - 1)
     assert words[-1] == "True", words
     return float(words[0]) - sent, int(words[1])
 

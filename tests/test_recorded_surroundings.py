@@ -163,9 +163,40 @@ def test_what_a_callback_changes_counts_from_the_next_epoch_on() -> None:
     def flips(model: Any) -> Any:
         return lambda *_: setattr(model, "flag", not model.flag)
 
+    def drops(model: Any) -> Any:
+        return lambda *_: setattr(model[1], "p", model[1].p / 2)
+
+    def exchanges(model: Any) -> Any:
+        return lambda *_: model.__setitem__(1, nn.Tanh())
+
+    huber = nn.HuberLoss()
+
+    def sharpens(_: Any) -> Any:
+        huber.delta = 1.0
+        return lambda *_: setattr(huber, "delta", huber.delta / 4)
+
     check(mlp, lambda _: lambda p, t: square(p, t) * weight[0], 32, halves)
     check(mlp, lambda _: nn.MSELoss(), 32, freezes)
     check(ByFlag, lambda _: square, 32, flips)
+    check(with_dropout, lambda _: nn.MSELoss(), 32, drops)
+    check(mlp, lambda _: nn.MSELoss(), 32, exchanges)
+    check(mlp, lambda _: huber, 32, sharpens)
+
+
+def test_a_callback_that_changes_nothing_costs_no_new_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    trainer = schuss._schuss.Trainer
+
+    def counting(*args: Any, **options: Any) -> Any:
+        made.append(args[0])
+        return trainer(*args, **options)
+
+    monkeypatch.setattr(schuss._schuss, "Trainer", counting)
+    by_fit(mlp(), nn.MSELoss(), 5, 32, lambda *_: None)
+    assert len(made) == 1
+    model = mlp()
+    by_fit(model, nn.MSELoss(), 5, 32, lambda *_: setattr(model[2].bias, "requires_grad", False))
+    assert len(made) == 3  # one more when the first epoch has frozen the bias
 
 
 def test_a_subclass_of_a_loss_computes_its_own_forward() -> None:

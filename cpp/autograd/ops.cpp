@@ -13,7 +13,7 @@ namespace schuss {
 namespace {
 
 thread_local bool grad_mode = true;
-thread_local OpListener* op_listener = nullptr;
+thread_local OpListener* listening = nullptr;
 
 /// Which of the forward pass's tensors backward needs.
 struct Reading {
@@ -87,7 +87,8 @@ bool any_requires_grad(const std::vector<TensorPtr>& inputs) {
 bool grad_enabled() { return grad_mode; }
 void set_grad_enabled(bool enabled) { grad_mode = enabled; }
 
-OpListener* set_op_listener(OpListener* listener) { return std::exchange(op_listener, listener); }
+OpListener* set_op_listener(OpListener* listener) { return std::exchange(listening, listener); }
+OpListener* op_listener() { return listening; }
 
 TensorPtr run_op(Op op, const OpAttributes& attributes, const std::vector<TensorPtr>& inputs) {
   switch (op) {
@@ -153,7 +154,7 @@ TensorPtr apply(Op op, const OpAttributes& attributes, std::vector<TensorPtr> in
   const FpEnvironment environment;
   to_common_dtype(op, attributes, inputs);
   TensorPtr output = run_op(op, attributes, inputs);
-  if (op_listener != nullptr) op_listener->on_op(op, attributes, inputs, output);
+  if (listening != nullptr) listening->on_op(op, attributes, inputs, output);
   if (grad_mode && is_floating(output->dtype) && any_requires_grad(inputs)) {
     remember(output, std::allocate_shared<OpNode>(BlockAllocator<OpNode>(), op, attributes,
                                                   std::move(inputs), output));

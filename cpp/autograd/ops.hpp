@@ -178,6 +178,8 @@ class OpListener {
 
 /// This thread's listener (null: none); returns the one before.
 OpListener* set_op_listener(OpListener* listener);
+/// That listener, for operations that do not go through `apply`.
+OpListener* op_listener();
 
 /// Whether this thread records history.
 bool grad_enabled();

@@ -14,12 +14,6 @@ ReadListener* set_read_listener(ReadListener* listener) {
   return std::exchange(read_listener, listener);
 }
 
-OpListener* op_listener() {
-  OpListener* const listener = set_op_listener(nullptr);
-  set_op_listener(listener);
-  return listener;
-}
-
 void note_read(const Tensor& tensor, const char* what) {
   if (read_listener != nullptr) read_listener->on_read(tensor, what);
 }

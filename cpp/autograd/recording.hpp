@@ -16,9 +16,6 @@ class ReadListener {
 /// This thread's listener (null: none); returns the one before.
 ReadListener* set_read_listener(ReadListener* listener);
 
-/// Who sees this thread's operations, for those that do not go through `apply`.
-OpListener* op_listener();
-
 /// Called where elements leave for Python: numpy(), item(), bool(), ...
 void note_read(const Tensor& tensor, const char* what);
 

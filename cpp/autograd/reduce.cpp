@@ -22,27 +22,17 @@ Dims reduced_shape(const Dims& shape, std::uint8_t reduced, bool keepdim) {
 
 namespace {
 
-/// line(x, n) of the contract.
-template <class T>
-double line(const T* x, index_t n) {
-  if (n <= kChunkRows) return kernels<T>().sum_f64(x, n);
-  SumTree tree;
-  for (index_t first = 0; first < n; first += kChunkRows) {
-    tree.add(kernels<T>().sum_f64(x + first, std::min(kChunkRows, n - first)));
-  }
-  return tree.result();
-}
-
 /// The sum of all elements of (rows, rest).
 template <class T>
 double total(const T* x, index_t rows, index_t rest) {
-  if (rest == 1) return line(x, rows);
+  if (rest == 1) return line_sum(x, rows);
   SumTree tree;
   T lines[kChunkRows];
   for (index_t first = 0; first < rows; first += kChunkRows) {
     const index_t count = std::min(kChunkRows, rows - first);
-    for (index_t r = 0; r < count; ++r)
-      lines[r] = static_cast<T>(line(x + (first + r) * rest, rest));
+    for (index_t r = 0; r < count; ++r) {
+      lines[r] = static_cast<T>(line_sum(x + (first + r) * rest, rest));
+    }
     tree.add(kernels<T>().sum_f64(lines, count));
   }
   return tree.result();
@@ -117,7 +107,7 @@ void partial_sums(const T* x, std::vector<Group> groups, T* out) {
     T* to = more > 1 ? next.data() : out;
     for (index_t o = 0; o < outer; ++o) {
       if (inner == 1) {
-        to[o] = static_cast<T>(line(from + o * size, size));
+        to[o] = static_cast<T>(line_sum(from + o * size, size));
       } else {
         column_totals(from + o * size * inner, size, inner, to + o * inner);
       }

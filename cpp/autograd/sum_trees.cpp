@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "autograd/sum_trees.hpp"
 
+#include <algorithm>
+
 #include "kernels/dispatch.hpp"
 
 namespace schuss {
@@ -66,5 +68,18 @@ double SumTree::result() const {
   }
   return value;
 }
+
+template <class T>
+double line_sum(const T* x, index_t n) noexcept {
+  if (n <= kChunkRows) return kernels<T>().sum_f64(x, n);
+  SumTree tree;
+  for (index_t first = 0; first < n; first += kChunkRows) {
+    tree.add(kernels<T>().sum_f64(x + first, std::min(kChunkRows, n - first)));
+  }
+  return tree.result();
+}
+
+template double line_sum(const float*, index_t) noexcept;
+template double line_sum(const double*, index_t) noexcept;
 
 }  // namespace schuss

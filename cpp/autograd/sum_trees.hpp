@@ -52,4 +52,11 @@ class SumTree {
   index_t count_[kLevels] = {};
 };
 
+/// line(x, n) of autograd/ops.hpp: the sum of n numbers in a row, chunk by chunk through the tree.
+template <class T>
+double line_sum(const T* x, index_t n) noexcept;
+
+extern template double line_sum(const float*, index_t) noexcept;
+extern template double line_sum(const double*, index_t) noexcept;
+
 }  // namespace schuss

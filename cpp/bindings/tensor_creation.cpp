@@ -159,17 +159,10 @@ TensorPtr where(const py::object& condition, const py::object& a, const py::obje
   if (!parse_operand(a.ptr(), like, &x) || !parse_operand(b.ptr(), like, &y)) {
     throw TypeError("where: expected tensors or numbers to choose from");
   }
-  OpAttributes attributes;
   if (x.tensor == nullptr && y.tensor == nullptr) {
     x.tensor = tensor_from(a, py::none());
   }
-  if (x.tensor == nullptr || y.tensor == nullptr) {
-    const Operand& number = x.tensor == nullptr ? x : y;
-    attributes.number_side = x.tensor == nullptr ? 1 : 2;
-    attributes.number = number.number;
-    attributes.number_kind = number.kind;
-  }
-  return apply(Op::kWhere, attributes, {chosen, x.tensor, y.tensor});
+  return apply_where(chosen, x, y);
 }
 
 std::vector<TensorPtr> tensors_of(const py::object& list, const char* where) {

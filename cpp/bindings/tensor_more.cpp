@@ -59,22 +59,6 @@ TensorPtr logical(Logical kind, const TensorPtr& x, const TensorPtr& other) {
   return apply(Op::kLogical, attributes, std::move(inputs));
 }
 
-/// condition ? a : b.
-TensorPtr choose(const TensorPtr& condition, const Operand& a, const Operand& b) {
-  if (condition->dtype != DType::kBool) {
-    throw TypeError(std::string("got a condition of ") + dtype_name(condition->dtype) +
-                    "; expected a bool tensor, such as x > 0");
-  }
-  OpAttributes attributes;
-  if (a.tensor == nullptr || b.tensor == nullptr) {
-    const Operand& number = a.tensor == nullptr ? a : b;
-    attributes.number_side = a.tensor == nullptr ? 1 : 2;
-    attributes.number = number.number;
-    attributes.number_kind = number.kind;
-  }
-  return apply(Op::kWhere, attributes, {condition, a.tensor, b.tensor});
-}
-
 Operand operand_of(const py::object& object, const TensorPtr& like, const char* where) {
   Operand operand;
   if (!parse_operand(object.ptr(), like->dtype, &operand)) {
@@ -88,8 +72,8 @@ TensorPtr root_of_squares(const TensorPtr& x, const py::object& dim, bool keepdi
   const TensorPtr squares = reduce(Op::kSum, apply_map(Map::kSquare, x), dim, keepdim);
   // At 0 the gradient is 0, as PyTorch takes it: the square root sees a 1 there.
   const TensorPtr zero = compare(Compare::kEq, squares, {nullptr, 0.0});
-  const TensorPtr root = apply_map(Map::kSqrt, choose(zero, {nullptr, 1.0}, {squares}));
-  return choose(zero, {squares}, {root});
+  const TensorPtr root = apply_map(Map::kSqrt, apply_where(zero, {nullptr, 1.0}, {squares}));
+  return apply_where(zero, {squares}, {root});
 }
 
 /// (sum |x|^p)^(1/p); p = inf, -inf: the largest, smallest |x|.
@@ -120,7 +104,7 @@ TensorPtr log_sum_exp(const TensorPtr& x, const py::object& dim, bool keepdim) {
   const TensorPtr top = detached(*extreme_value(Op::kMax, x, dim, true));
   const TensorPtr finite = compare(Compare::kLt, apply_map(Map::kAbs, top),
                                    {nullptr, std::numeric_limits<double>::infinity()});
-  const TensorPtr shift = choose(finite, {top}, {nullptr, 0.0});
+  const TensorPtr shift = apply_where(finite, {top}, {nullptr, 0.0});
   const TensorPtr terms = apply_map(Map::kExp, apply_pair(Pair::kSub, {x}, {shift}));
   const TensorPtr sum = apply_map(Map::kLog, reduce(Op::kSum, terms, dim, true));
   const TensorPtr result = apply_pair(Pair::kAdd, {sum}, {shift});
@@ -341,7 +325,7 @@ py::object median(const TensorPtr& x, const py::object& dim, bool keepdim) {
   const TensorPtr last = taken(from, d, narrow(order, d, size - 1, 1));
   const TensorPtr has_nan = compare(Compare::kNe, last, {last});
   const TensorPtr middle =
-      choose(has_nan, {narrow(order, d, size - 1, 1)}, {narrow(order, d, (size - 1) / 2, 1)});
+      apply_where(has_nan, {narrow(order, d, size - 1, 1)}, {narrow(order, d, (size - 1) / 2, 1)});
   TensorPtr values = taken(from, d, middle);
   if (dim.is_none()) return wrapped(select(values, 0, 0));
   if (keepdim) return values_and_indices(std::move(values), middle);
@@ -469,13 +453,13 @@ void define_more(TensorClass& tensor) {
       .def(
           "where",
           [](const TensorPtr& x, const TensorPtr& condition, const py::object& other) {
-            return choose(condition, {x}, operand_of(other, x, "where"));
+            return apply_where(condition, {x}, operand_of(other, x, "where"));
           },
           py::arg("condition"), py::arg("other"), "The tensor where condition, else other.")
       .def(
           "masked_fill",
           [](const TensorPtr& x, const TensorPtr& mask, const py::object& value) {
-            return choose(mask, operand_of(value, x, "masked_fill"), {x});
+            return apply_where(mask, operand_of(value, x, "masked_fill"), {x});
           },
           py::arg("mask"), py::arg("value"))
       .def(

@@ -102,6 +102,21 @@ TensorPtr apply_map(Map map, const TensorPtr& x, MapOptions options) {
   return apply(Op::kMap, attributes, {x});
 }
 
+TensorPtr apply_where(const TensorPtr& condition, const Operand& a, const Operand& b) {
+  if (condition->dtype != DType::kBool) {
+    throw TypeError(std::string("got a condition of ") + dtype_name(condition->dtype) +
+                    "; expected a bool tensor, such as x > 0");
+  }
+  OpAttributes attributes;
+  if (a.tensor == nullptr || b.tensor == nullptr) {
+    const Operand& number = a.tensor == nullptr ? a : b;
+    attributes.number_side = a.tensor == nullptr ? 1 : 2;
+    attributes.number = number.number;
+    attributes.number_kind = number.kind;
+  }
+  return apply(Op::kWhere, attributes, {condition, a.tensor, b.tensor});
+}
+
 TensorPtr apply_power(const Operand& base, const Operand& exponent) {
   if (base.tensor == nullptr || exponent.tensor != nullptr) {
     return apply_pair(Pair::kPow, base, exponent);

@@ -37,6 +37,9 @@ TensorPtr apply_division(Division division, const Operand& a, const Operand& b);
 /// base ** exponent.
 TensorPtr apply_power(const Operand& base, const Operand& exponent);
 
+/// condition ? a : b; at least one of the two is a tensor. Throws where the condition is not bool.
+TensorPtr apply_where(const TensorPtr& condition, const Operand& a, const Operand& b);
+
 /// -rank..rank-1 to 0..rank-1. Throws IndexError as PyTorch does.
 int normal_dim(index_t dim, int rank);
 /// None, an integer or several to bits; None is all. `dim` gets the first, or -1 for None.

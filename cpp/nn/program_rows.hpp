@@ -66,17 +66,6 @@ void keep_chosen(const bool* chosen, index_t step, bool side, const T* d, T* y,
   for (index_t i = 0; i < n; ++i) y[i] = chosen[i * step] == side ? d[i] : T(0);
 }
 
-/// line(x, n) of autograd/ops.hpp.
-template <class T>
-double line(const T* x, index_t n) noexcept {
-  if (n <= kChunkRows) return kernels<T>().sum_f64(x, n);
-  SumTree tree;
-  for (index_t first = 0; first < n; first += kChunkRows) {
-    tree.add(kernels<T>().sum_f64(x + first, std::min(kChunkRows, n - first)));
-  }
-  return tree.result();
-}
-
 /// y[r] = sum, or mean, of row r; y may be x.
 template <class T>
 void row_sums(const T* x, index_t rows, index_t width, bool mean, T* y) noexcept {
@@ -84,7 +73,7 @@ void row_sums(const T* x, index_t rows, index_t width, bool mean, T* y) noexcept
     if (x != y) std::copy_n(x, rows, y);
     return;
   }
-  for (index_t r = 0; r < rows; ++r) y[r] = static_cast<T>(line(x + r * width, width));
+  for (index_t r = 0; r < rows; ++r) y[r] = static_cast<T>(line_sum(x + r * width, width));
   if (!mean) return;
   const T divisor = static_cast<T>(width);
   for (index_t r = 0; r < rows; ++r) y[r] = y[r] / divisor;

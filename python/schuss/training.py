@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import operator
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -32,6 +33,7 @@ from schuss.evaluation import (
     training_mode,
 )
 from schuss.history import History
+from schuss.nn.native import network_of
 from schuss.optim import Optimizer
 from schuss.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
@@ -245,6 +247,7 @@ class _Run:
         if self._seed is None:
             self._seed = seed_from(None)
         self._names: list[str] = []  # of the network's parameters
+        self._built_from: list[Any] | None = None  # what a native loop was made of
         self._loop = self._make(memory["epoch"], 0)
         steps = self._loop.steps_per_epoch
         # Go on inside an interrupted epoch when it is the same one.
@@ -268,11 +271,29 @@ class _Run:
             self._criterion, self._model, predict, self._X, self._y, sizes
         )
         loss = native_loss(self._criterion)
+        self._built_from = None
         if network is not None and loss is not None and self._reaches_all(network):
             native = self._optimizer._native
+            self._built_from = self._parts()
             return _schuss.Trainer(network, loss, native, self._X, self._y, **common)
         common["interrupts"] = self._interrupts
         return StepLoop(self._model, self._criterion, self._optimizer, self._X, self._y, **common)
+
+    def _parts(self) -> list[Any]:
+        """What a native loop takes over when it is made, and a callback may exchange."""
+        parameters = self._optimizer._parameters()
+        frozen = [p for p in self._model.parameters() if not p.requires_grad]
+        network, loss = network_of(self._model, self._X), native_loss(self._criterion)
+        return [network, loss, *parameters, None, *frozen]
+
+    def _is_outdated(self) -> bool:
+        """Whether a callback may have changed what the present loop does not look at again."""
+        if self._built_from is None:
+            return False  # step by step: everything is looked at in every step
+        before, now = self._built_from, self._parts()
+        recorded = now[0] is None or isinstance(self._criterion, ExpressionLoss)
+        same = len(before) == len(now) and all(map(operator.is_, before, now))
+        return recorded or not same
 
     def _reaches_all(self, network: _schuss.Network) -> bool:
         """Whether the network has every parameter of the optimizer."""
@@ -292,8 +313,8 @@ class _Run:
         """Run the loops until the epochs are done or something stops them."""
         if self._first_step > 0:
             self._loop = self._make(self._optimizer._progress["epoch"], self._first_step)
-        # The native loop asks for signals itself, between steps.
-        python = isinstance(self._loop, StepLoop)
+        # The native loop asks for signals itself, between steps; a callback may end it.
+        python = isinstance(self._loop, StepLoop) or self.is_watched
         with self._interrupts if python else contextlib.nullcontext():
             self._drive(n_epochs, each_epoch, slice_seconds, advance, after_epoch)
 
@@ -336,8 +357,7 @@ class _Run:
                 if after_epoch(history):
                     history.stopped = "callback"
                     return
-                if self.is_watched and loop.epochs_done < n_epochs:
-                    # A callback may have frozen a layer, or changed what a loss reads.
+                if self.is_watched and loop.epochs_done < n_epochs and self._is_outdated():
                     n_epochs -= loop.epochs_done
                     first = memory["epoch"]
                     if isinstance(self._criterion, ExpressionLoss):
