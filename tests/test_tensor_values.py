@@ -93,6 +93,8 @@ KEYS: list[Any] = [
     np.array([True, False, True]),
     (slice(1), slice(3, 0, -1)),
     ([[0, 1], [2, 0]], slice(None, 2)),
+    range(2),
+    (range(3), [0, 2, 1]),
 ]
 
 
@@ -104,6 +106,13 @@ def test_indexing_is_numpys(key: Any) -> None:
     tensor[key] = 5.0
     array[key] = 5.0
     assert np.array_equal(tensor.numpy(), array)
+
+
+def test_ravel_is_one_dimension_and_remembers() -> None:
+    t = schuss.eye(2, requires_grad=True)
+    (t.ravel() * schuss.tensor([1.0, 2.0, 3.0, 4.0])).sum().backward()
+    assert t.grad is not None
+    assert t.grad.tolist() == [[1.0, 2.0], [3.0, 4.0]]
 
 
 def test_basic_indices_are_views_and_arrays_copy() -> None:
@@ -303,6 +312,7 @@ def test_copies(duplicate: Any) -> None:
         (lambda t: schuss.arange(0, 5, -1), ValueError),
         (lambda t: schuss.randint(5, 5, (2,)), ValueError),
         (lambda t: t.to("float16"), TypeError),
+        (lambda t: t.to("cuda"), ValueError),
         (lambda t: t.no_such_thing, AttributeError),
     ],
 )

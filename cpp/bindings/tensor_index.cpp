@@ -19,14 +19,15 @@ std::vector<py::object> items_of(const py::object& key) {
   return items;
 }
 
-/// An array, a list or a tensor of more than no dimensions; null for anything else.
+/// An array, a list, a range or a tensor of more than no dimensions; null for anything else.
 TensorPtr as_array_index(const py::object& item) {
   if (TensorPtr tensor = tensor_or_null(item.ptr())) {
     return tensor->shape.rank > 0 || tensor->dtype == DType::kBool ? tensor : nullptr;
   }
   const bool array = py::isinstance<py::array>(item) && py::len(item.attr("shape")) > 0;
-  if (!array && !py::isinstance<py::list>(item)) return nullptr;
-  TensorPtr made = tensor_from(item, py::none());
+  const bool range = PyRange_Check(item.ptr()) != 0;
+  if (!array && !range && !py::isinstance<py::list>(item)) return nullptr;
+  TensorPtr made = tensor_from(range ? py::object(py::list(item)) : item, py::none());
   if (made->count() == 0 && is_floating(made->dtype)) return make_tensor(DType::kInt64, {0});
   return made;
 }

@@ -207,6 +207,15 @@ double correction_of(const py::object& unbiased, double correction) {
   return unbiased.is_none() ? correction : (unbiased.cast<bool>() ? 1.0 : 0.0);
 }
 
+DType named_dtype(py::handle name) {
+  try {
+    return parse_any_dtype(name);
+  } catch (const py::error_already_set&) {  // NumPy knows no such name: a device, then
+    throw ValueError("to: got '" + name.cast<std::string>() +
+                     "'; expected a dtype, or \"cpu\", which is the only device there is");
+  }
+}
+
 TensorPtr to(const TensorPtr& x, const py::args& args, const py::object& dtype,
              const py::object& device) {
   TensorPtr result = x;
@@ -220,7 +229,7 @@ TensorPtr to(const TensorPtr& x, const py::args& args, const py::object& dtype,
     const bool is_cpu = (is_text && what.cast<std::string>() == "cpu") ||
                         (!is_text && py::str(what).cast<std::string>() == "cpu");
     if (is_cpu) return;
-    result = convert(result, parse_any_dtype(what));
+    result = convert(result, is_text ? named_dtype(what) : parse_any_dtype(what));
   };
   for (const py::handle what : args) take(what);
   take(dtype);
@@ -405,6 +414,7 @@ void define_shapes(TensorClass& tensor) {
       .def("squeeze", &squeeze, py::arg("dim") = py::none())
       .def("unsqueeze", &unsqueeze, py::arg("dim"))
       .def("flatten", &flatten, py::arg("start_dim") = 0, py::arg("end_dim") = -1)
+      .def("ravel", [](const TensorPtr& x) { return flatten(x, 0, -1); })
       .def("contiguous",
            [](const TensorPtr& x) { return x->is_contiguous() ? x : apply(Op::kClone, {}, {x}); })
       .def("clone", [](const TensorPtr& x) { return apply(Op::kClone, {}, {x}); });

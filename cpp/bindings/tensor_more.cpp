@@ -54,9 +54,8 @@ TensorPtr compare(Compare kind, const TensorPtr& x, const Operand& other) {
 TensorPtr logical(Logical kind, const TensorPtr& x, const TensorPtr& other) {
   OpAttributes attributes;
   attributes.logical = kind;
-  std::vector<TensorPtr> inputs = {x};
-  if (other != nullptr) inputs.push_back(other);
-  return apply(Op::kLogical, attributes, std::move(inputs));
+  if (other == nullptr) return apply(Op::kLogical, attributes, {x});
+  return apply(Op::kLogical, attributes, {x, other});
 }
 
 Operand operand_of(const py::object& object, const TensorPtr& like, const char* where) {

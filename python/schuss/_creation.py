@@ -164,10 +164,17 @@ def full(
     return _finished(_schuss.full(size, float(fill_value), wanted), requires_grad, device)
 
 
-def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None) -> Tensor:
+def eye(
+    n: int,
+    m: int | None = None,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """The identity matrix."""
-    check_device(device)
-    return _schuss.tensor(np.eye(n, m, dtype=np.float64), dtype or np.float32)
+    made = _schuss.tensor(np.eye(n, m, dtype=np.float64), dtype or np.float32)
+    return _finished(made, requires_grad, device)
 
 
 def _like(value: float, like: Tensor, dtype: Any, device: Any, requires_grad: bool) -> Tensor:
