@@ -4,6 +4,8 @@
 /// their bits, so the sizes of tiles belong to the instruction set.
 #pragma once
 
+#include <cstddef>
+
 #include "kernels/body/unroll.inl"
 #include "kernels/kernels.hpp"
 
@@ -75,34 +77,74 @@ struct Edge {
   }
 };
 
-/// The compiler knows nothing of where p points after this: the addresses of an unrolled step are
-/// made in that step, with few registers, and its loads stay there.
-template <class T>
-[[gnu::always_inline]] inline void make_opaque(const T*& p) {
-  asm("" : "+r"(p));
+/// The compiler knows nothing of a value after this: what is made of it stays where it is written.
+template <class V>
+[[gnu::always_inline]] inline void make_opaque(V& value) {
+  asm("" : "+r"(value));
 }
 
-/// Where the elements of a for one depth are.
+/// No load moves past this: those of an unrolled step stay in it, with few registers.
+[[gnu::always_inline]] inline void stay_in_step() { asm("" ::: "memory"); }
+
+/// Steps of an inner loop whose addresses are made of the same registers.
+inline constexpr int kSteps = 4;
+
+/// Three lines a constant stride apart, each one register and a scaled index away, or four: the
+/// addresses of a step are parts of its loads and take no instructions. Left alone, compilers make
+/// them beforehand, and run out of registers.
+template <class T, int kLines>
+struct Lines {
+  const std::byte* at;
+  index_t stride;  // in bytes
+  index_t thrice;
+
+  [[gnu::always_inline]] Lines(const T* first, index_t step)
+      : at(reinterpret_cast<const std::byte*>(first)),
+        stride(step * static_cast<index_t>(sizeof(T))),
+        thrice(3 * stride) {
+    make_opaque(thrice);
+  }
+  template <int kLine, int kElement>
+  [[gnu::always_inline]] const T* element() {
+    static_assert(kLine < kLines && kLines <= 4);
+    constexpr auto kOffset = kElement * static_cast<index_t>(sizeof(T));
+    make_opaque(stride);
+    if constexpr (kLine == 3) make_opaque(thrice);
+    const std::byte* line = kLine == 3 ? at + thrice : at + kLine * stride;
+    return reinterpret_cast<const T*>(line + kOffset);
+  }
+  [[gnu::always_inline]] void advance(index_t bytes) {
+    at += bytes;
+    make_opaque(at);
+  }
+};
+
+/// Where the elements of a for some depths are.
 template <class T, int kRows, Walk kWalk>
 struct Rows;
 
 template <class T, int kRows>
 struct Rows<T, kRows, Walk::kAlong> {
-  // A base for each three rows: three addresses come from one register and a scaled index.
-  const T* base[(kRows + 2) / 3];
-  index_t lda;
+  static constexpr int kBases = (kRows + 2) / 3;
+  const std::byte* base[kBases];
+  index_t stride;
 
-  [[gnu::always_inline]] Rows(const T* a, index_t stride) : lda(stride) {
-    unroll<(kRows + 2) / 3>([&](auto i)
-                                __attribute__((always_inline)) { base[i] = a + 3 * i * stride; });
+  [[gnu::always_inline]] Rows(const T* a, index_t lda)
+      : stride(lda * static_cast<index_t>(sizeof(T))) {
+    unroll<kBases>([&](auto i) __attribute__((always_inline)) {
+      base[i] = reinterpret_cast<const std::byte*>(a + 3 * i * lda);
+    });
   }
-  template <int kRow>
-  [[gnu::always_inline]] const T* element() const {
-    return base[kRow / 3] + (kRow % 3) * lda;
+  template <int kRow, int kStep>
+  [[gnu::always_inline]] const T* element() {
+    make_opaque(stride);
+    const std::byte* row = base[kRow / 3] + (kRow % 3) * stride;
+    return reinterpret_cast<const T*>(row + kStep * static_cast<index_t>(sizeof(T)));
   }
-  [[gnu::always_inline]] void next() {
-    unroll<(kRows + 2) / 3>([&](auto i) __attribute__((always_inline)) {
-      ++base[i];
+  template <int kCount>
+  [[gnu::always_inline]] void advance() {
+    unroll<kBases>([&](auto i) __attribute__((always_inline)) {
+      base[i] += kCount * static_cast<index_t>(sizeof(T));
       make_opaque(base[i]);
     });
   }
@@ -110,17 +152,16 @@ struct Rows<T, kRows, Walk::kAlong> {
 
 template <class T, int kRows>
 struct Rows<T, kRows, Walk::kAcross> {
-  const T* base;
-  index_t lda;
+  Lines<T, kSteps> depths;
 
-  [[gnu::always_inline]] Rows(const T* a, index_t stride) : base(a), lda(stride) {}
-  template <int kRow>
-  [[gnu::always_inline]] const T* element() const {
-    return base + kRow;
+  [[gnu::always_inline]] Rows(const T* a, index_t lda) : depths(a, lda) {}
+  template <int kRow, int kStep>
+  [[gnu::always_inline]] const T* element() {
+    return depths.template element<kStep, kRow>();
   }
-  [[gnu::always_inline]] void next() {
-    base += lda;
-    make_opaque(base);
+  template <int kCount>
+  [[gnu::always_inline]] void advance() {
+    depths.advance(kCount * depths.stride);
   }
 };
 
@@ -152,40 +193,49 @@ void run_tile(const Tile<T>& t) {
 
   // Unrolled where there are chains enough to fill the ports: the loop's own work is then hidden.
   constexpr int kMost = TileShape<T>::rows(kVecs) * kVecs;
-  constexpr int kUnroll = kRows * kVecs * 3 >= kMost * 2 ? 4 : 1;
+  constexpr int kUnroll = kRows * kVecs * 3 >= kMost * 2 ? kSteps : 1;
   Rows<T, kRows, kWalk> a(t.a, t.lda);
-  const T* b = t.b;
-  const index_t ldb = t.ldb;
-  const auto step = [&](auto) __attribute__((always_inline)) {
+  Lines<T, kSteps> b(t.b, t.ldb);
+  const auto step = [&](auto at) __attribute__((always_inline)) {
     V row[kVecs];
     unroll<kVecs>([&](auto j) __attribute__((always_inline)) {
-      row[j] = edge.template load<j == kVecs - 1>(b + j * kWidth);
+      row[j] = edge.template load<j == kVecs - 1>(b.template element<at, j * kWidth>());
     });
-    b += ldb;
-    make_opaque(b);
     unroll<kRows>([&](auto i) __attribute__((always_inline)) {
-      const V x = S::broadcast(a.template element<i>());
+      const V x = S::broadcast(a.template element<i, at>());
       unroll<kVecs>([&](auto j)
                         __attribute__((always_inline)) { S::accumulate(acc[i][j], x, row[j]); });
     });
-    a.next();
+    stay_in_step();
   };
-  index_t l = 0;
-  for (; l + kUnroll <= t.depth; l += kUnroll) unroll<kUnroll>(step);
-  for (; kUnroll > 1 && l < t.depth; ++l) step(Index<0>{});
+  const index_t rest = t.depth % kUnroll;
+  for (index_t left = t.depth / kUnroll; left > 0; --left) {
+    unroll<kUnroll>(step);
+    a.template advance<kUnroll>();
+    b.advance(kUnroll * b.stride);
+  }
+  if constexpr (kUnroll > 1) {
+    for (index_t left = rest; left > 0; --left) {
+      step(Index<0>{});
+      a.template advance<1>();
+      b.advance(b.stride);
+    }
+  }
 
+  T* const c = t.c;
+  const index_t ldc = t.ldc;
   if (t.finish == Finish::kStore) {
     unroll<kRows * kVecs>([&](auto i) __attribute__((always_inline)) {
       constexpr int kVec = i % kVecs;
-      edge.template store<kVec == kVecs - 1>(t.c + (i / kVecs) * t.ldc + kVec * kWidth,
+      edge.template store<kVec == kVecs - 1>(c + (i / kVecs) * ldc + kVec * kWidth,
                                              acc[i / kVecs][kVec]);
     });
   } else if (t.finish == Finish::kAdd) {
     unroll<kRows * kVecs>([&](auto i) __attribute__((always_inline)) {
       constexpr int kVec = i % kVecs;
-      T* c = t.c + (i / kVecs) * t.ldc + kVec * kWidth;
+      T* to = c + (i / kVecs) * ldc + kVec * kWidth;
       edge.template store<kVec == kVecs - 1>(
-          c, S::add(edge.template load<kVec == kVecs - 1>(c), acc[i / kVecs][kVec]));
+          to, S::add(edge.template load<kVec == kVecs - 1>(to), acc[i / kVecs][kVec]));
     });
   } else {
     const bool masked = t.finish == Finish::kReLUMask;
@@ -197,7 +247,7 @@ void run_tile(const Tile<T>& t) {
         gate =
             edge.template load<kVec == kVecs - 1>(t.gate + (i / kVecs) * t.ldgate + kVec * kWidth);
       }
-      edge.template store<kVec == kVecs - 1>(t.c + (i / kVecs) * t.ldc + kVec * kWidth,
+      edge.template store<kVec == kVecs - 1>(c + (i / kVecs) * ldc + kVec * kWidth,
                                              S::select(S::le(gate, S::zero()), S::zero(), value));
     });
   }
