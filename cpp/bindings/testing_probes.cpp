@@ -22,7 +22,7 @@
 #include "base/types.hpp"
 #include "bindings/peak_loops.hpp"
 #include "kernels/dispatch.hpp"
-#include "train/batch_step.hpp"
+#include "parallel/crew.hpp"
 
 namespace py = pybind11;
 
@@ -251,9 +251,12 @@ void register_testing_probes(py::module_& testing) {
               "Seconds to read the array once, in order.");
   testing.def("gather_seconds", &gather_seconds, py::arg("rows"), py::arg("order"),
               py::arg("threads") = 1, "Seconds to read rows[order[0]], rows[order[1]], ... once.");
-  testing.def("set_work_per_thread", &set_work_per_thread, py::arg("work"),
-              "Multiply-adds of a training step that make another thread worth having, for every "
-              "fit from now on; 0: the built-in number. Returns what it was.");
+  testing.def(
+      "set_work_per_thread", &set_work_per_thread, py::arg("work"),
+      "Multiply-adds of a training step, or of a call, that make another thread worth having, "
+      "from now on; 0: the built-in number. Returns what it was.");
+  testing.def("crew_size", &crew_size, py::arg("work"), py::arg("pieces"),
+              "Threads for a call of so many multiply-adds that can be cut into so many pieces.");
   testing.def("chain_seconds_per_epoch", &chain_seconds_per_epoch,
               "Seconds of the dependent operations of one epoch of a line through 30 points.");
 }

@@ -59,6 +59,10 @@ class CallableNetwork : public std::enable_shared_from_this<CallableNetwork> {
   /// Places for the gradients of the parameters that require one; made anew when those are others.
   /// Under the busy flag.
   const GradientMap& gradient_map();
+  /// A tree for the gradients of `chunks` chunks, kept for the next backward of as many. Under the busy
+  /// flag; after gradient_map().
+  template <class T>
+  std::shared_ptr<GradientTree<T>> gradient_tree(index_t chunks);
 
   std::shared_ptr<const Network> network_;
   std::mutex mutex_;  // guards idle_: a graph may be freed by another thread
@@ -66,6 +70,8 @@ class CallableNetwork : public std::enable_shared_from_this<CallableNetwork> {
   BusyFlag busy_;
   std::vector<bool> mapped_;  // which parameters `map_` is for
   std::optional<GradientMap> map_;
+  std::shared_ptr<void> tree_;  // GradientTree<T> for the places of map_
+  index_t tree_chunks_ = 0;
 };
 
 /// Targets of a loss call, kept alive.

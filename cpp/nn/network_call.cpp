@@ -6,8 +6,82 @@
 #include "base/fp_environment.hpp"
 #include "kernels/dispatch.hpp"
 #include "nn/calls.hpp"
+#include "parallel/crew.hpp"
 
 namespace schuss {
+namespace {
+
+/// Pieces of a phase for each thread, taken by halves. Each taking of rows reads the weights anew, so
+/// where these are far it is one; and their gradients are cut less finely.
+constexpr int kPiecesEach = 8;
+constexpr int kFarPiecesEach = 4;
+
+/// Buffers for more rows are not kept: such calls are rare, and their memory is not small.
+constexpr index_t kMostIdleRows = 16 * kChunkRows;
+
+index_t grains_of(index_t rows) {
+  return (rows + Workspace<float>::kBatchGrain - 1) / Workspace<float>::kBatchGrain;
+}
+
+/// Into how many pieces `rows` rows fall.
+int row_pieces(const Crew& crew, index_t rows, bool far) {
+  const index_t most = far ? crew.threads() : kPiecesEach * crew.threads();
+  return static_cast<int>(std::clamp<index_t>(grains_of(rows), 1, most));
+}
+
+template <class T>
+void copy_rows(Block<const T> from, Block<T> to, index_t first, index_t count, index_t width) {
+  if (from.ld == width && to.ld == width) {
+    const auto bytes = static_cast<std::size_t>(count * width) * sizeof(T);
+    if (bytes > 0) std::memcpy(to.row(first), from.row(first), bytes);
+    return;
+  }
+  for (index_t r = first; r < first + count; ++r) {
+    std::memcpy(to.row(r), from.row(r), static_cast<std::size_t>(width) * sizeof(T));
+  }
+}
+
+/// A forward pass over all rows by a workspace that keeps them, or else holds a chunk.
+template <class T>
+struct ForwardPass {
+  const Network& network;
+  Workspace<T>& workspace;
+  Block<const T> x;
+  Block<T> out;
+  index_t rows;
+  index_t width;
+  bool keep;
+
+  /// Rows of one chunk.
+  void run(index_t first, index_t count) const {
+    const index_t at = keep ? first : first % kChunkRows;
+    workspace.forward(network, keep ? x : Block<const T>{x.row(first - at), x.ld}, at, count);
+    const Block<T> y = workspace.output();
+    copy_rows<T>({y.row(at), y.ld}, {out.row(first), out.ld}, 0, count, width);
+  }
+  void operator()(Crew& crew) const {
+    const bool far = weights_are_far<T>(network);
+    if (workspace.packs_forward(rows)) {
+      crew.share(kPiecesEach * crew.threads(),
+                 [&](int, Part part) { workspace.pack_forward(network, rows, part); });
+    } else {
+      workspace.pack_forward(network, rows);
+    }
+    const index_t together = keep ? rows : kChunkRows;
+    for (index_t base = 0; base < rows; base += together) {
+      const index_t n = std::min(together, rows - base);
+      crew.share(row_pieces(crew, n, far), [&](int, Part part) {
+        const index_t end = base + part.end(n, Workspace<T>::kBatchGrain);
+        for (index_t first = base + part.begin(n, Workspace<T>::kBatchGrain); first < end;
+             first += kChunkRows) {
+          run(first, std::min(kChunkRows, end - first));
+        }
+      });
+    }
+  }
+};
+
+}  // namespace
 
 /// A forward pass that keeps its activations.
 template <class T>
@@ -55,14 +129,6 @@ class NetworkNode final : public Node, public HasParameters {
     const BusyGuard guard(callable_->busy(), "the model");
     const FpEnvironment environment;
     const Network& network = callable_->network();
-    const Block<const T> x{static_cast<const T*>(x_.data), x_.ld};
-    const Block<T> d = workspace_->d_output();
-    const index_t width = d_output->shape[1];
-    for (index_t r = 0; r < x_.rows; ++r) {
-      std::memcpy(d.row(r), d_output->ptr<T>() + r * width,
-                  static_cast<std::size_t>(width) * sizeof(T));
-    }
-
     const GradientMap& map = callable_->gradient_map();
     TensorPtr d_input;
     Block<T> d_x;
@@ -70,37 +136,79 @@ class NetworkNode final : public Node, public HasParameters {
       d_input = make_tensor(dtype_of<T>(), inputs[0]->shape, Uninitialized{});
       d_x = {d_input->ptr<T>(), x_.cols};
     }
-    const bool to_x = d_input != nullptr;
-    workspace_->pack_backward(network, to_x ? 0 : map.lowest + 1);
-    const index_t chunks = (x_.rows + kChunkRows - 1) / kChunkRows;
-    GradientTree<T> tree(map.size, std::max<index_t>(chunks, 1));
-    for (index_t chunk = 0; chunk < chunks; ++chunk) {
-      const index_t first = chunk * kChunkRows;
-      const index_t count = std::min(kChunkRows, x_.rows - first);
-      workspace_->backward(network, x, first, count, map.lowest, to_x ? &d_x : nullptr);
-      workspace_->gradients(network, x, first, count, map, tree.target(chunk),
-                            GradientTree<T>::finish(chunk));
-      tree.close(chunk, chunk == chunks - 1);
-    }
-    for (const GradientMap::Merge& merge : map.merges) {
-      kernels<T>().add(tree.result() + merge.from, tree.result() + merge.to, merge.extent);
-    }
-    for (const GradientMap::Entry& entry : map.entries) {
-      deposit(*entry.parameter, tree.result() + entry.offset);
-    }
+    const auto tree = callable_->gradient_tree<T>((x_.rows + kChunkRows - 1) / kChunkRows);
+    const double work = 2.0 * static_cast<double>(x_.rows) *
+                        (network.work_per_row() + static_cast<double>(x_.cols));
+    with_crew(crew_size(work, grains_of(x_.rows)), [&](Crew& crew) {
+      run_back(crew, *d_output, d_input == nullptr ? nullptr : &d_x, map, *tree);
+      for (const GradientMap::Merge& merge : map.merges) {
+        kernels<T>().add(tree->result() + merge.from, tree->result() + merge.to, merge.extent);
+      }
+      deposit(crew, map, tree->result());
+    });
     d_inputs[0] = d_input;
     if (!retain) release();
   }
 
  private:
-  /// Gradients lie like their parameter, so this is one contiguous pass.
-  static void deposit(Parameter& parameter, const T* gradient) {
-    const index_t extent = parameter.layout.extent();
-    if (parameter.grad == nullptr) {
-      parameter.grad = make_like(parameter, Uninitialized{});
-      std::memcpy(parameter.grad->data, gradient, static_cast<std::size_t>(extent) * sizeof(T));
-    } else {
-      kernels<T>().add(gradient, parameter.grad->ptr<T>(), extent);
+  /// Gradients of all rows into the tree; d_x: null, or where that with respect to x goes.
+  void run_back(Crew& crew, const Tensor& d_output, Block<T>* d_x, const GradientMap& map,
+                GradientTree<T>& tree) {
+    const Network& network = callable_->network();
+    const Block<const T> x{static_cast<const T*>(x_.data), x_.ld};
+    const index_t width = d_output.shape[1];
+    const bool far = weights_are_far<T>(network);
+    const std::size_t packed_from = d_x != nullptr ? 0 : map.lowest + 1;
+    crew.share(kPiecesEach * crew.threads(), [&](int, Part part) {
+      const index_t begin = part.begin(x_.rows, 1);
+      copy_rows<T>({d_output.ptr<T>(), width}, workspace_->d_output(), begin,
+                   part.end(x_.rows, 1) - begin, width);
+      workspace_->pack_backward(network, packed_from, part);
+    });
+    const index_t chunks = (x_.rows + kChunkRows - 1) / kChunkRows;
+    for (index_t chunk = 0; chunk < chunks; ++chunk) {
+      const index_t first = chunk * kChunkRows;
+      const index_t count = std::min(kChunkRows, x_.rows - first);
+      crew.share(row_pieces(crew, count, far), [&](int, Part part) {
+        const index_t begin = part.begin(count, Workspace<T>::kBatchGrain);
+        const index_t n = part.end(count, Workspace<T>::kBatchGrain) - begin;
+        workspace_->backward(network, x, first + begin, n, map.lowest, d_x);
+      });
+      crew.share((far ? kFarPiecesEach : kPiecesEach) * crew.threads(), [&](int, Part part) {
+        workspace_->gradients(network, x, first, count, map, tree.target(chunk),
+                              GradientTree<T>::finish(chunk), part);
+      });
+      tree.close(chunk, chunk == chunks - 1);
+    }
+  }
+
+  /// Gradients lie like their parameter, so each is one contiguous pass.
+  static void deposit(Crew& crew, const GradientMap& map, const T* gradients) {
+    std::vector<TensorPtr> made;  // all before the first is seen: memory may be short
+    made.reserve(map.entries.size());
+    for (const GradientMap::Entry& entry : map.entries) {
+      const Parameter& parameter = *entry.parameter;
+      const bool has_one = parameter.grad != nullptr;
+      made.push_back(has_one ? nullptr : make_like(parameter, Uninitialized{}));
+    }
+    crew.share(kPiecesEach * crew.threads(), [&](int, Part part) {
+      for (std::size_t i = 0; i < made.size(); ++i) {
+        const GradientMap::Entry& entry = map.entries[i];
+        const index_t extent = entry.parameter->layout.extent();
+        const index_t begin = part.begin(extent, kAlignElements<T>);
+        const index_t count = part.end(extent, kAlignElements<T>) - begin;
+        const T* from = gradients + entry.offset + begin;
+        if (count == 0) continue;
+        if (made[i] == nullptr) {
+          kernels<T>().add(from, entry.parameter->grad->template ptr<T>() + begin, count);
+        } else {
+          std::memcpy(made[i]->template ptr<T>() + begin, from,
+                      static_cast<std::size_t>(count) * sizeof(T));
+        }
+      }
+    });
+    for (std::size_t i = 0; i < made.size(); ++i) {
+      if (made[i] != nullptr) map.entries[i].parameter->grad = std::move(made[i]);
     }
   }
 
@@ -133,9 +241,8 @@ std::shared_ptr<Workspace<T>> CallableNetwork::borrow(index_t rows, index_t n_in
 }
 
 void CallableNetwork::give_back(index_t rows, index_t n_in, std::shared_ptr<void> workspace) {
-  constexpr std::size_t kMostIdle = 2;            // whole batches, and the last short one
-  constexpr index_t kMostRows = 16 * kChunkRows;  // larger ones are rare, and their memory is not
-  if (rows > kMostRows) return;
+  constexpr std::size_t kMostIdle = 2;  // whole batches, and the last short one
+  if (rows > kMostIdleRows) return;
   const std::lock_guard lock(mutex_);
   if (idle_.size() >= kMostIdle) idle_.erase(idle_.begin());
   idle_.push_back({rows, n_in, std::move(workspace)});
@@ -151,8 +258,21 @@ const GradientMap& CallableNetwork::gradient_map() {
     mapped_.clear();
     for (const ParameterPtr& p : parameters) mapped_.push_back(p->requires_grad);
     map_.emplace(*network_, [](const Parameter& p) { return p.requires_grad; });
+    tree_ = nullptr;
   }
   return *map_;
+}
+
+template <class T>
+std::shared_ptr<GradientTree<T>> CallableNetwork::gradient_tree(index_t chunks) {
+  const bool keeps = chunks > 0 && chunks <= kMostIdleRows / kChunkRows;
+  if (keeps && tree_ != nullptr && tree_chunks_ == chunks) {
+    return std::static_pointer_cast<GradientTree<T>>(tree_);
+  }
+  auto tree = std::make_shared<GradientTree<T>>(map_->size, std::max<index_t>(chunks, 1));
+  tree_ = keeps ? tree : nullptr;
+  tree_chunks_ = chunks;
+  return tree;
 }
 
 template <class T>
@@ -165,26 +285,24 @@ TensorPtr CallableNetwork::call_as(const HeldRows& x, bool record) {
   const bool keep = record && needs;
 
   TensorPtr out = make_tensor(dtype_of<T>(), {x.rows, width}, Uninitialized{});
-  const Block<const T> in{static_cast<const T*>(x.data), x.ld};
-  std::shared_ptr<Workspace<T>> workspace =
+  const std::shared_ptr<Workspace<T>> workspace =
       keep ? borrow<T>(x.rows, x.cols)
            : std::make_shared<Workspace<T>>(*network_, x.cols, std::min(x.rows, kChunkRows),
                                             Mode::kInference);
-  workspace->pack_forward(*network_, x.rows);
-  for (index_t first = 0; first < x.rows; first += kChunkRows) {
-    const index_t count = std::min(kChunkRows, x.rows - first);
-    const index_t at = keep ? first : 0;  // a workspace for inference holds one chunk
-    workspace->forward(*network_, keep ? in : Block<const T>{in.row(first), in.ld}, at, count);
-    const Block<T> y = workspace->output();
-    for (index_t r = 0; r < count; ++r) {
-      std::memcpy(out->ptr<T>() + (first + r) * width, y.row(at + r),
-                  static_cast<std::size_t>(width) * sizeof(T));
-    }
-  }
+  const double work =
+      static_cast<double>(x.rows) * (network_->work_per_row() + static_cast<double>(x.cols));
+  const index_t together = keep ? x.rows : std::min(x.rows, kChunkRows);
+  with_crew(crew_size(work, grains_of(together)),
+            ForwardPass<T>{*network_,
+                           *workspace,
+                           {static_cast<const T*>(x.data), x.ld},
+                           {out->ptr<T>(), width},
+                           x.rows,
+                           width,
+                           keep});
   if (keep) {
-    remember(out,
-             std::allocate_shared<NetworkNode<T>>(BlockAllocator<NetworkNode<T>>(),
-                                                  shared_from_this(), std::move(workspace), x));
+    remember(out, std::allocate_shared<NetworkNode<T>>(BlockAllocator<NetworkNode<T>>(),
+                                                       shared_from_this(), workspace, x));
   }
   return out;
 }

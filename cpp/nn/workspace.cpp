@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "nn/workspace.hpp"
 
+#include <algorithm>
 #include <cstring>
 
 #include "kernels/dispatch.hpp"
@@ -55,17 +56,22 @@ Workspace<T>::Workspace(const Network& network, index_t n_in, index_t rows, Mode
     }
   }
   if (training) return;
-  // Inference: stages take turns in two buffers, each as wide as its widest user.
+  // Inference: stages take turns in two buffers, each as wide as its widest user. A row lies in the
+  // same place for all of them, as rows belong to threads; one column is dense, apart from these.
   for (std::size_t turn = 0; turn < 2 && turn < stages_.size(); ++turn) {
     index_t widest = 0;
     for (std::size_t s = turn; s < stages_.size(); s += 2) {
       const index_t ld = workspace_ld<T>(stages_[s].width);
-      widest = ld > widest ? ld : widest;
+      if (stages_[s].width != 1) widest = ld > widest ? ld : widest;
     }
-    stages_[turn].memory_y = AlignedBuffer<T>(rows * widest);
+    AlignedBuffer<T>& shared = stages_[turn].memory_z;
+    shared = AlignedBuffer<T>(rows * widest);
     for (std::size_t s = turn; s < stages_.size(); s += 2) {
-      stages_[s].y = {stages_[turn].memory_y.data(), workspace_ld<T>(stages_[s].width)};
-      stages_[s].z = stages_[s].y;
+      StageBuffers& buffers = stages_[s];
+      if (buffers.width == 1) buffers.memory_y = AlignedBuffer<T>(rows);
+      buffers.y = buffers.width == 1 ? Block<T>{buffers.memory_y.data(), 1}
+                                     : Block<T>{shared.data(), widest};
+      buffers.z = buffers.y;
     }
   }
 }
@@ -267,6 +273,25 @@ void Workspace<T>::gradients(const Network& network, Block<const T> x, index_t f
   }
 }
 
+template <class T>
+bool Workspace<T>::packs_forward(index_t for_rows) const {
+  if (for_rows < kPackRows) return false;
+  return std::any_of(stages_.begin(), stages_.end(),
+                     [](const StageBuffers& stage) { return !stage.packed_forward.empty(); });
+}
+
+template <class T>
+bool weights_are_far(const Network& network) {
+  constexpr index_t kFarBytes = 1024 * 1024;
+  index_t weights = 0;
+  for (const Stage& stage : network.stages()) {
+    if (stage.dense()) weights += stage.n_in * stage.n_out;
+  }
+  return weights * static_cast<index_t>(sizeof(T)) > kFarBytes;
+}
+
+template bool weights_are_far<float>(const Network&);
+template bool weights_are_far<double>(const Network&);
 template class Workspace<float>;
 template class Workspace<double>;
 

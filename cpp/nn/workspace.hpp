@@ -47,6 +47,8 @@ class Workspace {
   /// weight; `for_rows` is how many rows will use it (few rows: the copy does not pay).
   /// Several threads may each do a part.
   void pack_forward(const Network& network, index_t for_rows, Part part = {});
+  /// Whether `pack_forward` does anything.
+  bool packs_forward(index_t for_rows) const;
   /// The same for the gradient's way back through stages `first_stage` and up.
   void pack_backward(const Network& network, std::size_t first_stage, Part part = {});
 
@@ -68,6 +70,8 @@ class Workspace {
   void gradients(const Network& network, Block<const T> x, index_t first, index_t count,
                  const GradientMap& map, T* arena, Finish finish, Part part = {});
 
+  /// Grain of the rows of a chunk that threads share: whole tiles of rows.
+  static constexpr index_t kBatchGrain = 12;
   /// Grain of a wide weight's rows in `gradients`: whole register tiles on every instruction set.
   static constexpr index_t kRowGrain = 24;
 
@@ -98,6 +102,11 @@ class Workspace {
   index_t n_in_ = 0;
   index_t rows_ = 0;
 };
+
+/// Weights too large for a second-level cache are read anew by each block of rows: they should be read
+/// seldom.
+template <class T>
+bool weights_are_far(const Network& network);
 
 extern template class Workspace<float>;
 extern template class Workspace<double>;

@@ -11,9 +11,17 @@
 #include "base/scalar_math.hpp"
 #include "base/text.hpp"
 #include "kernels/dispatch.hpp"
+#include "parallel/crew.hpp"
 
 namespace schuss {
 namespace {
+
+/// What an element's update takes, in multiply-adds: its way from memory and back, or its division and
+/// its root.
+constexpr double kSgdElementWork = 12.0;
+constexpr double kAdamElementWork = 30.0;
+/// Elements of the smallest piece of an update that threads share.
+constexpr index_t kPieceElements = 4096;
 
 void require_number(bool good, const char* name, double value, const char* expected) {
   if (good) return;
@@ -144,14 +152,34 @@ void Optimizer::step() {
   const BusyGuard guard(busy_, "the optimizer");
   const FpEnvironment environment;
   reserve_state();
+  const auto has_gradient = [](const Slot& slot) {
+    return slot.parameter->requires_grad && slot.parameter->grad != nullptr;
+  };
+  index_t elements = 0;
   for (std::size_t i = 0; i < slots_.size(); ++i) {
-    Tensor& parameter = *slots_[i].parameter;
-    if (!parameter.requires_grad || parameter.grad == nullptr) continue;
+    if (!has_gradient(slots_[i])) continue;
     begin(i);
-    dispatch_dtype(parameter.dtype, [&]<class T>() {
-      apply<T>(i, parameter.grad->ptr<T>(), 0, parameter.extent());
+    elements += slots_[i].parameter->extent();
+  }
+  const double work = static_cast<double>(elements) *
+                      (method_ == Method::kSGD ? kSgdElementWork : kAdamElementWork);
+  const index_t grains = elements / kPieceElements + 1;
+  with_crew(crew_size(work, grains), [&](Crew& crew) {
+    const auto pieces = static_cast<int>(std::min<index_t>(grains, 8 * crew.threads()));
+    crew.share(pieces, [&](int, Part part) {
+      for (std::size_t i = 0; i < slots_.size(); ++i) {
+        if (!has_gradient(slots_[i])) continue;
+        const Tensor& parameter = *slots_[i].parameter;
+        dispatch_dtype(parameter.dtype, [&]<class T>() {
+          const index_t first = part.begin(parameter.extent(), kAlignElements<T>);
+          const index_t count = part.end(parameter.extent(), kAlignElements<T>) - first;
+          if (count > 0) apply<T>(i, parameter.grad->ptr<T>() + first, first, count);
+        });
+      }
     });
-    ++parameter.storage->version;
+  });
+  for (const Slot& slot : slots_) {
+    if (has_gradient(slot)) ++slot.parameter->storage->version;
   }
 }
 

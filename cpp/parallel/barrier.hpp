@@ -16,6 +16,20 @@ inline void relax_processor() {
 #endif
 }
 
+/// Returns when condition(value) is false: looks `spins` times, then sleeps until notified.
+template <class Value, class Condition>
+void wait_while(const std::atomic<Value>& value, int spins, const Condition& condition) {
+  for (int i = 0; i < spins; ++i) {
+    if (!condition(value.load(std::memory_order_acquire))) return;
+    relax_processor();
+  }
+  for (;;) {
+    const Value now = value.load(std::memory_order_acquire);
+    if (!condition(now)) return;
+    value.wait(now, std::memory_order_acquire);
+  }
+}
+
 /// Threads that arrive wait until all have. Waiters spin for a while, then sleep in the kernel: a step
 /// of a small model takes less than waking up. With more threads than cores they sleep at once.
 class Barrier {
@@ -35,13 +49,7 @@ class Barrier {
       phase_.notify_all();
       return;
     }
-    for (int i = 0; i < spins_; ++i) {
-      if (phase_.load(std::memory_order_acquire) != phase) return;
-      relax_processor();
-    }
-    while (phase_.load(std::memory_order_acquire) == phase) {
-      phase_.wait(phase, std::memory_order_acquire);
-    }
+    wait_while(phase_, spins_, [phase](std::uint32_t now) { return now == phase; });
   }
 
  private:

@@ -91,21 +91,6 @@ class Rounds {
     signal_.notify_all();
   }
 
-  /// Spins for a while, then sleeps.
-  template <class Condition>
-  static void wait_while(const std::atomic<std::int32_t>& value, int spins,
-                         const Condition& condition) {
-    for (int i = 0; i < spins; ++i) {
-      if (!condition(value.load(std::memory_order_acquire))) return;
-      relax_processor();
-    }
-    for (;;) {
-      const std::int32_t now = value.load(std::memory_order_acquire);
-      if (!condition(now)) return;
-      value.wait(now, std::memory_order_acquire);
-    }
-  }
-
   alignas(64) std::atomic<std::uint64_t> word_{0};
   alignas(64) std::atomic<std::int32_t> signal_{0};
   alignas(64) std::atomic<std::int32_t> done_{0};

@@ -21,8 +21,8 @@ class Shares {
  public:
   explicit Shares(int threads = 1) : ranges_(static_cast<std::size_t>(threads)) {}
 
-  /// One thread, at a time when nobody takes; the others see it after they have met. A thread alone
-  /// gets everything at once.
+  /// One thread, when every piece dealt before is done. Who takes a piece sees what this thread wrote
+  /// before it dealt. A thread alone gets everything at once.
   void deal(int pieces) {
     const auto threads = static_cast<int>(ranges_.size());
     pieces_ = threads == 1 ? 1 : pieces;
@@ -30,7 +30,7 @@ class Shares {
       const Part own{i, threads};
       const auto begin = static_cast<std::uint32_t>(own.begin(pieces_, 1));
       const auto end = static_cast<std::uint32_t>(own.end(pieces_, 1));
-      ranges_[static_cast<std::size_t>(i)].word.store(join(begin, end), std::memory_order_relaxed);
+      ranges_[static_cast<std::size_t>(i)].word.store(join(begin, end), std::memory_order_release);
     }
   }
 
@@ -42,7 +42,7 @@ class Shares {
       Part part;
       if (take_from(ranges_[static_cast<std::size_t>(whose)].word, i == 0, &part)) return part;
     }
-    return {0, pieces_, 0};
+    return {0, 1, 0};
   }
 
  private:
@@ -62,7 +62,8 @@ class Shares {
       if (begin == end) return false;
       const std::uint32_t size = (end - begin + 1) / 2;
       const std::uint64_t rest = own ? join(begin + size, end) : join(begin, end - size);
-      if (word.compare_exchange_weak(now, rest, std::memory_order_relaxed)) {
+      if (word.compare_exchange_weak(now, rest, std::memory_order_acquire,
+                                     std::memory_order_relaxed)) {
         *part = {static_cast<int>(own ? begin : end - size), pieces_, static_cast<int>(size)};
         return true;
       }

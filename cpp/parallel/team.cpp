@@ -24,7 +24,9 @@ namespace {
 /// sleep for each other pay for waking at every meeting. Much shorter than a time slice.
 constexpr int kSpins = 4000;
 
-/// Threads that sleep until a region is posted.
+/// Threads that wait until a region is posted: for a while after the last one they look, then they
+/// sleep. The regions of a step that is called piece by piece come within microseconds of each other,
+/// and waking up takes longer than many of them last.
 class Team {
  public:
   explicit Team(int workers) : workers_(workers), places_(workers + 1) {}
@@ -37,7 +39,8 @@ class Team {
 
   int workers() const { return workers_; }
 
-  void run(const std::function<void(const Region&)>& body) {
+  /// With `all`, every worker comes; else those that come before the caller is done.
+  void run(const std::function<void(const Region&)>& body, bool all) {
     const int threads = workers_ + 1;
     const bool crowded = threads > usable_cores();
     spins_ = crowded ? 0 : kSpins;
@@ -47,20 +50,27 @@ class Team {
     errors_.assign(static_cast<std::size_t>(threads), nullptr);
     body_ = &body;
     barrier_ = &barrier;
-    busy_.store(threads - 1, std::memory_order_relaxed);
-    posted_.fetch_add(1, std::memory_order_release);
+    left_.store(0, std::memory_order_relaxed);
+    const std::uint32_t number = posted_.load(std::memory_order_relaxed) + 1;
+    gate_.store((std::uint64_t{number} << kNumberShift) | kOpen, std::memory_order_release);
+    posted_.store(number, std::memory_order_release);
     posted_.notify_all();
     work({0, threads, &barrier, shared_places_, spins_});
-    for (int left = busy_.load(std::memory_order_acquire); left != 0;
-         left = busy_.load(std::memory_order_acquire)) {
-      busy_.wait(left, std::memory_order_acquire);
-    }
+    int came = workers_;
+    if (!all) came = static_cast<int>(gate_.fetch_and(~kOpen, std::memory_order_acq_rel) & kCame);
+    wait_while(left_, all ? 0 : spins_, [came](int left) { return left != came; });
+    if (all) gate_.fetch_and(~kOpen, std::memory_order_relaxed);
     for (const std::exception_ptr& error : errors_) {
       if (error) std::rethrow_exception(error);
     }
   }
 
  private:
+  // The gate of a region: its number, whether it is open, how many workers came.
+  static constexpr int kNumberShift = 32;
+  static constexpr std::uint64_t kOpen = std::uint64_t{1} << 31;
+  static constexpr std::uint64_t kCame = kOpen - 1;
+
   void work(const Region& region) {
     try {
       if (region.places != nullptr) region.places->arrive(region.thread);
@@ -70,14 +80,33 @@ class Team {
     }
   }
 
+  /// Into the open region, unless its number is `last`, which it becomes.
+  bool enter(std::uint32_t* last) {
+    std::uint64_t gate = gate_.load(std::memory_order_acquire);
+    for (;;) {
+      const auto number = static_cast<std::uint32_t>(gate >> kNumberShift);
+      if ((gate & kOpen) == 0 || number == *last) return false;
+      if (gate_.compare_exchange_weak(gate, gate + 1, std::memory_order_acq_rel,
+                                      std::memory_order_acquire)) {
+        *last = number;
+        return true;
+      }
+    }
+  }
+
   void serve(int thread) {
     set_default_fp_environment();
     std::uint32_t seen = 0;
+    std::uint32_t last = 0;
+    int spins = 0;
     for (;;) {
-      posted_.wait(seen, std::memory_order_acquire);
+      wait_while(posted_, spins, [seen](std::uint32_t now) { return now == seen; });
       seen = posted_.load(std::memory_order_acquire);
-      work({thread, workers_ + 1, barrier_, shared_places_, spins_});
-      if (busy_.fetch_sub(1, std::memory_order_acq_rel) == 1) busy_.notify_all();
+      if (!enter(&last)) continue;
+      spins = spins_;
+      work({thread, workers_ + 1, barrier_, shared_places_, spins});
+      left_.fetch_add(1, std::memory_order_acq_rel);
+      left_.notify_all();
     }
   }
 
@@ -89,7 +118,8 @@ class Team {
   int spins_ = 0;
   std::vector<std::exception_ptr> errors_;
   alignas(64) std::atomic<std::uint32_t> posted_{0};
-  alignas(64) std::atomic<int> busy_{0};
+  alignas(64) std::atomic<std::uint64_t> gate_{0};
+  alignas(64) std::atomic<int> left_{0};
 };
 
 /// Teams between regions. Never destroyed: their threads sleep until the process ends.
@@ -220,20 +250,48 @@ void set_num_threads(int n) {
   chosen_threads = n;
 }
 
+namespace {
+
+/// Threads in regions now, of all callers.
+std::atomic<int> threads_in_regions{0};
+
+void run_on_team(int threads, const std::function<void(const Region&)>& body, bool all) {
+  struct Counted {
+    explicit Counted(int n) : threads(n) {
+      threads_in_regions.fetch_add(n, std::memory_order_relaxed);
+    }
+    ~Counted() { threads_in_regions.fetch_sub(threads, std::memory_order_relaxed); }
+    Counted(const Counted&) = delete;
+    Counted& operator=(const Counted&) = delete;
+    int threads;
+  };
+  Team* team = borrow(threads - 1);
+  const Counted counted(threads);
+  try {
+    team->run(body, all);
+  } catch (...) {
+    give_back(team);
+    throw;
+  }
+  give_back(team);
+}
+
+}  // namespace
+
 void run_region(int threads, const std::function<void(const Region&)>& body) {
   if (threads <= 1) {
     Barrier alone(1, 0);
     body({0, 1, &alone, nullptr, 0});
     return;
   }
-  Team* team = borrow(threads - 1);
-  try {
-    team->run(body);
-  } catch (...) {
-    give_back(team);
-    throw;
-  }
-  give_back(team);
+  run_on_team(threads, body, true);
+}
+
+bool run_helped(int threads, const std::function<void(const Region&)>& body) {
+  const int others = threads_in_regions.load(std::memory_order_relaxed);
+  if (others > 0 && others + threads > usable_cores()) return false;
+  run_on_team(threads, body, false);
+  return true;
 }
 
 }  // namespace schuss

@@ -49,4 +49,10 @@ struct Region {
 /// own.
 void run_region(int threads, const std::function<void(const Region&)>& body);
 
+/// The same for a body whose helpers (threads 1 and up) only take work off the caller, thread 0, and
+/// return soon after it does: one that is not there before the caller's body has returned never comes,
+/// and nobody waits for it. False: not run, because so many other threads are in regions that these
+/// would share processors with them.
+bool run_helped(int threads, const std::function<void(const Region&)>& body);
+
 }  // namespace schuss

@@ -2,7 +2,6 @@
 #include "train/batch_step.hpp"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 
 #include "kernels/dispatch.hpp"
@@ -10,9 +9,6 @@
 
 namespace schuss {
 namespace {
-
-/// Not 0: multiply-adds that make a thread worth having, whatever the estimates say.
-std::atomic<double> forced_work_per_thread{0.0};
 
 /// A narrow layer alone waits for memory rather than for arithmetic, and shares its rows in one walk
 /// with one meeting: multiply-adds (or bytes of input) that make a helper worth having, some 5
@@ -31,18 +27,6 @@ constexpr index_t kLeastWindow = 4;
 constexpr index_t kMostWindow = 64;
 constexpr double kWindowWork = 4e6;
 
-/// Weights too large for a second-level cache are read anew by each block of rows: they should be read
-/// seldom.
-template <class T>
-bool weights_are_far(const Network& network) {
-  constexpr index_t kFarBytes = 1024 * 1024;
-  index_t weights = 0;
-  for (const Stage& stage : network.stages()) {
-    if (stage.dense()) weights += stage.n_in * stage.n_out;
-  }
-  return weights * static_cast<index_t>(sizeof(T)) > kFarBytes;
-}
-
 /// Rows that go through all layers together: as many as keep their activations in the larger part of
 /// a 512 KiB second-level cache, or a whole chunk where the weights are far.
 template <class T>
@@ -57,8 +41,6 @@ index_t rows_per_block(const Network& network, index_t n_in) {
 }
 
 }  // namespace
-
-double set_work_per_thread(double work) { return forced_work_per_thread.exchange(work); }
 
 template <class T>
 BatchStep<T>::Lane::Lane(const Network& network, const LossSpec& loss, const ArrayView& x_view,
@@ -126,7 +108,7 @@ BatchStep<T>::BatchStep(const Network& network, const LossSpec& loss, Optimizer&
 template <class T>
 void BatchStep<T>::choose_threads() {
   const double work = work_per_row_ * static_cast<double>(batch_);
-  const double forced = forced_work_per_thread.load();
+  const double forced = forced_work_per_thread();
   const int most = num_threads();
   const StepShape shape{&network_, work_per_row_, batch_, chunk_rows_};
   const auto worth = [work](double each, index_t limit) {

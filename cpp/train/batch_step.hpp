@@ -10,6 +10,7 @@
 #include "nn/shards.hpp"
 #include "nn/workspace.hpp"
 #include "optim/optimizer.hpp"
+#include "parallel/crew.hpp"
 #include "parallel/rounds.hpp"
 #include "parallel/shares.hpp"
 #include "parallel/team.hpp"
@@ -29,10 +30,6 @@ enum class StepResult : std::uint8_t {
   kNonFinite,
   kStopped,
 };
-
-/// How many multiply-adds of a step make another thread worth having, for steps made from now on; 0:
-/// as thread_choice.hpp estimates. For tests and measurements. Returns what it was.
-double set_work_per_thread(double work);
 
 /// Everything a step needs, allocated once.
 ///

@@ -78,6 +78,8 @@ class TargetFeed {
     block->ld_target = target.ld;
     return good;
   }
+  /// The chunk's labels, of the rows taken so far.
+  const std::int64_t* labels() const { return labels_.data(); }
   /// The piece's labels. They were in range when the call began; the array may have changed since,
   /// and kernels index by them: null when one is out of range.
   const std::int64_t* take_labels(const RowSet& rows, BadElement* bad) {

@@ -426,6 +426,10 @@ def get_num_threads() -> int:
 def set_num_threads(num_threads: int) -> None:
     """Set how many threads native calls may use; results do not depend on it.
 
+    `fit`, `predict`, `evaluate`, calls of models, ``backward()`` and optimizers' ``step()`` use as
+    many of them as their work is worth. Threads that helped in a call look for the next one for a
+    tenth of a millisecond before they sleep.
+
     Raises
     ------
     TypeError

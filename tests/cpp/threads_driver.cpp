@@ -20,6 +20,7 @@
 #include "base/philox.hpp"
 #include "nn/calls.hpp"
 #include "optim/optimizer.hpp"
+#include "parallel/crew.hpp"
 #include "parallel/shares.hpp"
 #include "parallel/team.hpp"
 #include "train/evaluate.hpp"
@@ -262,6 +263,52 @@ bool every_piece_once() {
   return report(good, "every piece of a phase is taken once");
 }
 
+/// A caller and helpers that come late or not at all: every piece of every phase is done once, and each
+/// phase sees what the ones before it wrote. Two callers at once, and calls within a call.
+bool crews() {
+  const auto calls = [](int threads) {
+    std::vector<int> done(64);
+    bool good = true;
+    for (int call = 0; call < 200; ++call) {
+      schuss::with_crew(threads, [&](schuss::Crew& crew) {
+        for (int phase = 0; phase < 1 + call % 4; ++phase) {
+          const int pieces = 1 + (call * 7 + phase) % 64;
+          crew.share(pieces, [&](int, schuss::Part part) {
+            const auto begin = static_cast<int>(part.begin(pieces, 1));
+            const auto end = static_cast<int>(part.end(pieces, 1));
+            for (int i = begin; i < end; ++i) {
+              ++done[static_cast<std::size_t>(i)];  // two takers of one piece would be a race
+            }
+          });
+          if (phase == 2)
+            schuss::with_crew(
+                threads, [](schuss::Crew& inner) { inner.share(3, [](int, schuss::Part) {}); });
+          for (int i = 0; i < 64; ++i) {
+            good = good && done[static_cast<std::size_t>(i)] == (i < pieces ? 1 : 0);
+            done[static_cast<std::size_t>(i)] = 0;
+          }
+        }
+      });
+    }
+    return good;
+  };
+  bool good = calls(2) && calls(3);
+  bool others = false;
+  std::thread other([&] { others = calls(2); });
+  good = calls(2) && good;
+  other.join();
+  bool caught = false;
+  try {
+    schuss::with_crew(2, [](schuss::Crew& crew) {
+      crew.share(2, [](int, schuss::Part) {});
+      throw std::runtime_error("leader");
+    });
+  } catch (const std::runtime_error& error) {
+    caught = std::strcmp(error.what(), "leader") == 0;
+  }
+  return report(good && others && caught && calls(3), "calls with helpers");
+}
+
 /// An exception in a worker comes out of the region, and the team works on.
 bool exception_in_a_worker() {
   bool caught = false;
@@ -297,5 +344,6 @@ int main() {
   good = one_model_in_two_threads(tiles) && good;
   good = every_piece_once() && good;
   good = exception_in_a_worker() && good;
+  good = crews() && good;
   return good ? 0 : 1;
 }
