@@ -6,7 +6,7 @@
 Builds tests/cpp/digests.cpp with g++ and clang++, runs it under each instruction set of the machine
 with 1 and 3 threads, and compares with tests/data/digests.txt. With aarch64-linux-gnu-g++ and
 qemu-aarch64-static the same for aarch64, scalar and NEON. What is not installed is skipped with a
-line that says so. AVX-512 runs where the machine has it.
+line that says so. AVX-512 runs where the machine has it; run_avx512.py emulates one that does.
 
 --quick builds the kernels at -O1, in half the time; --program gcc=PATH takes a program that is
 already built.
@@ -40,8 +40,8 @@ def run(*command: object, **options: object) -> subprocess.CompletedProcess[str]
     return subprocess.run(list(map(str, command)), text=True, **options)  # type: ignore[call-overload, no-any-return]
 
 
-def build(work: Path, target: str, *more: str) -> Path:
-    """Configure and build the program with CMake; its flags are the library's."""
+def build(work: Path, target: str, *more: str, program: str = "digests") -> Path:
+    """Configure and build a program with CMake; its flags are the library's."""
     folder = work / target
     options = [f"-DCMAKE_CXX_COMPILER={TARGETS[target]}"]
     if target == "aarch64":
@@ -54,9 +54,9 @@ def build(work: Path, target: str, *more: str) -> Path:
     configure = ["cmake", "-S", ROOT, "-B", folder, *options]
     run(*configure, check=True, stdout=subprocess.DEVNULL)
     jobs = os.environ.get("CMAKE_BUILD_PARALLEL_LEVEL", str(os.cpu_count()))
-    command = ["cmake", "--build", folder, "--target", "digests", "--parallel", jobs]
+    command = ["cmake", "--build", folder, "--target", program, "--parallel", jobs]
     run(*command, check=True, stdout=subprocess.DEVNULL)
-    return folder / "digests"
+    return folder / program
 
 
 def missing(target: str) -> str | None:
