@@ -71,10 +71,19 @@ def data(rows: int) -> tuple[np.ndarray, np.ndarray]:
     return x, rng.integers(0, 5, rows)
 
 
+SEED = threading.Lock()
+
+
+def made(name: str) -> nn.Module:
+    """A model of its own: the state of `manual_seed` is the process's."""
+    with SEED:
+        schuss.manual_seed(3)
+        return MODELS[name]()
+
+
 def stepped(name: str, rows: int) -> str:
     """Digest of everything that three steps make, the second with gradients added up."""
-    schuss.manual_seed(3)
-    model = MODELS[name]()
+    model = made(name)
     criterion, optimizer = nn.CrossEntropyLoss(), OPTIMIZERS[name](model)
     x, y = data(rows)
     digest = hashlib.sha256()
@@ -101,8 +110,7 @@ def stepped(name: str, rows: int) -> str:
 
 def looked_at(name: str, rows: int) -> str:
     """Digest of predictions and of what `evaluate` finds."""
-    schuss.manual_seed(3)
-    model = MODELS[name]()
+    model = made(name)
     x, y = data(rows)
     digest = hashlib.sha256(schuss.predict(model, x).tobytes())
     digest.update(schuss.predict(model, x.astype(np.float64)).tobytes())
@@ -204,3 +212,29 @@ def test_the_first_of_several_bad_rows_is_named(threads: int) -> None:
         schuss.evaluate(model, nn.MSELoss(), bad, targets)
     with pytest.raises(ValueError, match=r"y\[5, 2\] is 1e\+300"):
         schuss.evaluate(model, nn.MSELoss(), x, targets)
+
+
+@pytest.mark.parametrize("threads", THREADS)
+@pytest.mark.parametrize("dtype", ["f4", ">f8", "i2", "?"])
+def test_large_shuffled_batches_are_the_rows_of_the_array(threads: int, dtype: str) -> None:
+    schuss.set_num_threads(threads)
+    _schuss.testing.set_work_per_thread(1.0)
+    x = np.random.default_rng(1).integers(0, 2, (700, 30, 17)).astype(dtype)
+    loader = schuss.DataLoader(x, np.arange(700), batch_size=300, shuffle=True, seed=4)
+    sizes = []
+    for xb, yb in loader:
+        assert xb.dtype == x.dtype
+        assert xb.tobytes() == x[yb].tobytes()
+        sizes.append(len(xb))
+    assert sizes == [300, 300, 100]
+
+
+def test_rows_that_are_not_there_are_an_error() -> None:
+    x = np.zeros((10, 4), np.float32)
+    with pytest.raises(IndexError, match="rows: got 10; expected 0 to 9"):
+        _schuss.take_rows(x, np.array([1, 10]))
+    with pytest.raises(IndexError, match="rows: got -1; expected 0 to 9"):
+        _schuss.take_rows(x, np.array([-1]))
+    with pytest.raises(TypeError, match="C-contiguous"):
+        _schuss.take_rows(x.T, np.array([1]))
+    assert _schuss.take_rows(x, np.zeros(0, np.int64)).shape == (0, 4)

@@ -10,6 +10,7 @@
 #include "bindings/common.hpp"
 #include "nn/shards.hpp"
 #include "train/evaluate.hpp"
+#include "train/take_rows.hpp"
 #include "train/trainer.hpp"
 
 namespace schuss::bindings {
@@ -207,6 +208,35 @@ py::array batch_rows(index_t n_rows, index_t first, index_t count, std::uint64_t
   return rows;
 }
 
+/// array[rows] of numbers that lie in order.
+py::array take_rows_of(const py::array& array, const py::array_t<index_t>& rows) {
+  if (array.ndim() < 1 || rows.ndim() != 1 || (array.flags() & py::array::c_style) == 0 ||
+      (rows.flags() & py::array::c_style) == 0 || array.dtype().kind() == 'O') {
+    throw TypeError("take_rows: expected a C-contiguous array of numbers and a vector of rows");
+  }
+  const index_t n = array.shape(0);
+  for (index_t i = 0; i < rows.size(); ++i) {
+    const index_t row = rows.data()[i];
+    if (row < 0 || row >= n) {
+      throw py::index_error("rows: got " + std::to_string(row) + "; expected 0 to " +
+                            std::to_string(n - 1));
+    }
+  }
+  std::vector<py::ssize_t> shape(array.shape(), array.shape() + array.ndim());
+  shape[0] = rows.size();
+  py::array chosen(array.dtype(), shape);
+  const index_t bytes = n == 0 ? 0 : array.nbytes() / n;
+  const auto* from = static_cast<const std::byte*>(array.data());
+  auto* to = static_cast<std::byte*>(chosen.mutable_data());
+  const index_t* numbers = rows.data();
+  const index_t count = rows.size();
+  {
+    const py::gil_scoped_release release;  // the arguments are held by the caller
+    take_rows(from, bytes, numbers, count, bytes, to);
+  }
+  return chosen;
+}
+
 }  // namespace
 
 void register_trainer(py::module_& m) {
@@ -236,6 +266,8 @@ void register_trainer(py::module_& m) {
   m.def("accuracy", &accuracy_of, py::arg("network"), py::arg("X"), py::arg("y"),
         py::arg("threshold"), py::arg("ignore_index") = -100,
         "Share of rows whose class is right.");
+  m.def("take_rows", &take_rows_of, py::arg("array"), py::arg("rows"),
+        "array[rows] of C-contiguous numbers, fetched ahead and shared by threads.");
   m.def("batch_rows", &batch_rows, py::arg("n_rows"), py::arg("first"), py::arg("count"),
         py::arg("seed"), py::arg("epoch"),
         "Row numbers at positions first..first+count-1 of an epoch's shuffled order.");

@@ -12,7 +12,7 @@ import numpy as np
 
 from schuss._options import as_count, as_number, as_seed, known_options, type_name
 from schuss._random import seed_from
-from schuss._schuss import Tensor, batch_rows
+from schuss._schuss import Tensor, batch_rows, take_rows
 from schuss.data import as_rows
 from schuss.utils.data.collate import tensor_of
 
@@ -32,6 +32,9 @@ __all__ = [
     "take",
     "taker",
 ]
+
+#: A batch of so many bytes is worth a call of its own.
+_LARGE_BYTES = 1 << 16
 
 
 class Dataset:
@@ -73,10 +76,24 @@ def column_of(data: TensorLike, name: str) -> tuple[Array, bool]:
     return as_rows(data, name), False
 
 
+def _is_large(array: Array, rows: Any) -> bool:
+    """Whether these rows are so much memory that threads fetch them sooner."""
+    return (
+        type(rows) is np.ndarray
+        and rows.dtype == np.int64
+        and rows.ndim == 1
+        and type(array) is np.ndarray
+        and array.strides[0] * len(rows) >= _LARGE_BYTES
+        and array.flags.c_contiguous
+        and rows.flags.c_contiguous
+        and rows.min() >= 0
+    )
+
+
 def take(column: tuple[Array, bool], rows: Any) -> Any:
     """Some rows of a column: an array, or a tensor where the column is one."""
     array, is_tensor = column
-    chosen = array[rows]
+    chosen = take_rows(array, rows) if _is_large(array, rows) else array[rows]
     if not is_tensor:
         return chosen
     # A batch is its own: writing into it leaves the data set as it is.
