@@ -33,7 +33,7 @@ template <class T>
 class Layer {
  public:
   /// dense: rows lie side by side, as a user's do; else in whole cache lines as the library lays
-  /// them out, never a multiple of 1 KiB apart but for the weight.
+  /// them out, never a multiple of 512 bytes apart but for the weight.
   Layer(Shape shape, bool dense)
       : shape_(shape),
         ldx_(dense ? shape.n_in : spread(shape.n_in)),
@@ -96,7 +96,7 @@ class Layer {
 
   static index_t spread(index_t width) {
     const index_t ld = padded<T>(width);
-    return ld * static_cast<index_t>(sizeof(T)) % 1024 == 0 ? ld + kAlignElements<T> : ld;
+    return ld * static_cast<index_t>(sizeof(T)) % 512 == 0 ? ld + kAlignElements<T> : ld;
   }
 
   /// -4..4 from a multiplicative generator: sums of up to 16384 products stay below 2^24.

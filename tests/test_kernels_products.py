@@ -289,6 +289,28 @@ def test_product_relu_gives_plus_zero_and_passes_nan(isa, dtype):
     assert c.tobytes() == np.array([[-5.0, 0.0, -7.0, 0.0, -9.0]], dtype).tobytes()
 
 
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [*SHAPES, (70, 144, 64), (96, 192, 200)], ids=str)
+def test_product_that_descends_takes_the_chain_from_c_and_from_its_packed_copy(
+    shape, dtype, transposed
+):
+    """c - rate * chain, one fma; the copy is what packing the new c gives, padding included."""
+    case = ProductCase(shape, dtype, 5, transposed=transposed)
+    rate = dtype(0.37)
+    chain = case.expected("zero", "store")
+    expected = fma(np.full_like(case.c, -rate), chain, case.c)
+    for isa, with_copy in itertools.product(ISAS, [False, True]):
+        a = framed(case.a.T, 3, 1)[0].T if transposed else framed(case.a, 3, 1)[0]
+        b = framed(case.b, 4, 1)[0]
+        c, buffer = framed(case.c, 6, 3, CANARY)
+        copy, copy_buffer = framed_row(testing.packed(isa, case.c), 0, CANARY)
+        testing.product(isa, a, b, c, finish="descend", rate=rate, copy=copy if with_copy else None)
+        moved = expected if with_copy else case.c
+        assert_wrote_only(c, buffer, expected)
+        assert_wrote_only(copy, copy_buffer, testing.packed(isa, np.ascontiguousarray(moved)))
+
+
 # ---- sums in lanes -------------------------------------------------------------------------------
 
 

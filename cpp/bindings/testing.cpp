@@ -87,7 +87,8 @@ py::object activation_backward(const std::string& isa, const std::string& name, 
 /// c of any strides in its rows; starts: zero, bias, resume; finishes: store, add, relu, relu_mask.
 py::object product(const std::string& isa, const py::array& a, const py::array& b,
                    const py::array& c, const std::string& start, const std::string& finish,
-                   const py::object& bias, const py::object& gate, bool packed) {
+                   const py::object& bias, const py::object& gate, bool packed, double rate,
+                   const py::object& copy) {
   return by_dtype(c, [&]<class T>() -> py::object {
     const Kernels<T>& k = set_of(isa).table<T>();
     Product<T> p;
@@ -114,14 +115,31 @@ py::object product(const std::string& isa, const py::array& a, const py::array& 
     p.finish = finish == "add"         ? Finish::kAdd
                : finish == "relu"      ? Finish::kReLU
                : finish == "relu_mask" ? Finish::kReLUMask
+               : finish == "descend"   ? Finish::kDescend
                                        : Finish::kStore;
     if (!bias.is_none()) p.bias = data_of<T>(bias.cast<py::array>());
     if (!gate.is_none()) {
       p.gate = data_of<T>(gate.cast<py::array>());
       p.ldgate = ld_of(gate.cast<py::array>());
     }
+    p.rate = static_cast<T>(rate);
+    if (!copy.is_none()) {
+      p.copy = data_of<T>(copy.cast<py::array>());
+      p.copy_panel = k.packed_size(p.m, 1);
+    }
     k.product(p);
     return py::none();
+  });
+}
+
+/// b in the order of `pack`, flat.
+py::object packed(const std::string& isa, const py::array& b) {
+  return by_dtype(b, [&]<class T>() -> py::object {
+    const Kernels<T>& k = set_of(isa).table<T>();
+    py::array_t<T> to(k.packed_size(b.shape(0), b.shape(1)));
+    k.pack(data_of<T>(b), b.strides(0) / b.itemsize(), b.strides(1) / b.itemsize(), b.shape(0),
+           b.shape(1), to.mutable_data());
+    return to;
   });
 }
 
@@ -220,7 +238,9 @@ void register_testing(py::module_& m) {
               py::arg("threshold") = 20.0);
   testing.def("product", &product, py::arg("isa"), py::arg("a"), py::arg("b"), py::arg("c"),
               py::arg("start") = "zero", py::arg("finish") = "store", py::arg("bias") = py::none(),
-              py::arg("gate") = py::none(), py::arg("packed") = false);
+              py::arg("gate") = py::none(), py::arg("packed") = false, py::arg("rate") = 0.0,
+              py::arg("copy") = py::none());
+  testing.def("packed", &packed, py::arg("isa"), py::arg("b"));
   testing.def("narrow_forward", &narrow_forward, py::arg("isa"), py::arg("x"), py::arg("weight"),
               py::arg("bias"), py::arg("y"), py::arg("relu") = false);
   testing.def("small_gradient", &small_gradient, py::arg("isa"), py::arg("x"), py::arg("d_y"),

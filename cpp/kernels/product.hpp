@@ -3,6 +3,8 @@
 /// with different strides.
 #pragma once
 
+#include <cstddef>
+
 #include "base/types.hpp"
 
 namespace schuss {
@@ -18,6 +20,21 @@ enum class Finish : std::uint8_t {
   kAdd,       // c = c + chain: a chunk's sum joins the tree
   kReLU,      // c = chain <= 0 ? +0 : chain
   kReLUMask,  // c = gate <= 0 ? +0 : chain      (gradient through a ReLU whose output is gate)
+  kDescend,   // c = c - rate * chain, one fma   (weights move down their gradient)
+};
+
+/// Rows that will be read soon: some of their lines are asked for with each tile of a product, so that
+/// they come from far memory while there is arithmetic to do. Products move it on. A hint: rows may be
+/// read or not.
+struct Fetch {
+  const std::byte* data = nullptr;
+  index_t stride = 0;                // from row to row, in bytes
+  const index_t* numbers = nullptr;  // [count], of the rows
+  index_t count = 0;
+  index_t bytes = 0;  // of a row
+  index_t lines = 0;  // with each tile
+  index_t row = 0;    // what is asked for next
+  index_t at = 0;
 };
 
 /// c[i,j] = start + sum over l of a(i,l) * b(l,j): one chain of fused multiply-adds in order of l.
@@ -26,6 +43,7 @@ enum class Finish : std::uint8_t {
 /// b: row-major [k, n], ldb >= n, or packed by `pack` (packed = true, ldb unused).
 /// c: row-major [m, n], ldc >= n; columns past n are not touched. c overlaps neither a nor b.
 /// m, n, k >= 0; k = 0 gives the start value.
+/// kDescend starts from kZero. With `copy`, the new c is also put where `pack` would put it.
 template <class T>
 struct Product {
   const T* a = nullptr;
@@ -44,6 +62,10 @@ struct Product {
   const T* bias = nullptr;  // [n], for Start::kBias
   const T* gate = nullptr;  // [m, n], for Finish::kReLUMask
   index_t ldgate = 0;
+  T rate = T(0);           // for Finish::kDescend
+  T* copy = nullptr;       // null, or packed c: columns in panels, row i of each from i*panel on
+  index_t copy_panel = 0;  // elements from one panel to the next
+  Fetch* fetch = nullptr;  // or null
 };
 
 /// Narrow outputs: y[r,o] = tree over lanes of sum x[r,i]*w[o,i], then + bias[o].

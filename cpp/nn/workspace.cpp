@@ -88,12 +88,26 @@ void pack_part(const T* b, index_t b_depth, index_t b_column, index_t k, index_t
 }
 
 template <class T>
+index_t Workspace<T>::row_grain() {
+  constexpr index_t kLeast = 24;  // some register tiles
+  const index_t panel = kernels<T>().packed_size(1, 1);
+  return (kLeast + panel - 1) / panel * panel;
+}
+
+template <class T>
+void Workspace<T>::expect_rows(index_t for_rows) {
+  for (StageBuffers& buffers : stages_) {
+    buffers.use_packed = !buffers.packed_forward.empty() && for_rows >= kPackRows;
+  }
+}
+
+template <class T>
 void Workspace<T>::pack_forward(const Network& network, index_t for_rows, Part part) {
+  if (part.index == 0) expect_rows(for_rows);
+  if (for_rows < kPackRows) return;
   for (std::size_t s = 0; s < stages_.size(); ++s) {
     StageBuffers& buffers = stages_[s];
-    const bool use = !buffers.packed_forward.empty() && for_rows >= kPackRows;
-    if (part.index == 0) buffers.use_packed = use;
-    if (!use) continue;
+    if (buffers.packed_forward.empty()) continue;
     const Stage& stage = network.stages()[s];
     pack_part<T>(stage.weight->ptr<T>(), stage.weight->layout.ld, 1, stage.n_in, stage.n_out,
                  buffers.packed_forward.data(), part);
@@ -107,6 +121,37 @@ void Workspace<T>::pack_backward(const Network& network, std::size_t first_stage
     if (!stage.dense() || stage.narrow()) continue;
     pack_part<T>(stage.weight->ptr<T>(), 1, stage.weight->layout.ld, stage.n_out, stage.n_in,
                  stages_[s].packed_backward.data(), part);
+  }
+}
+
+template <class T>
+void Workspace<T>::repack(const Network& network, const GradientMap& map, Part part,
+                          const Descent<T>* descents) {
+  const Kernels<T>& k = kernels<T>();
+  const index_t panel = k.packed_size(1, 1);
+  const index_t grain = row_grain();
+  for (std::size_t s = map.lowest; s < stages_.size(); ++s) {
+    const Stage& stage = network.stages()[s];
+    if (!stage.dense() || stage.narrow() || map.slots[s].weight == GradientMap::kNone) continue;
+    StageBuffers& buffers = stages_[s];
+    const bool forward =
+        !buffers.packed_forward.empty() && (descents == nullptr || !descents[s].moves);
+    const index_t ld = stage.weight->layout.ld;
+    const index_t end = part.end(stage.n_in, grain);
+    // A grain at a time: its rows lie in few pages.
+    for (index_t i = part.begin(stage.n_in, grain); i < end; i += grain) {
+      const index_t rows = end - i < grain ? end - i : grain;
+      const T* from = stage.weight->ptr<T>() + i * ld;
+      if (forward) {
+        for (index_t j = 0; j < stage.n_out; j += panel) {
+          const index_t columns = stage.n_out - j < panel ? stage.n_out - j : panel;
+          k.pack(from + j, ld, 1, rows, columns,
+                 buffers.packed_forward.data() + j * stage.n_in + i * panel);
+        }
+      }
+      if (s == map.lowest) continue;  // no gradient goes below
+      k.pack(from, 1, ld, stage.n_out, rows, buffers.packed_backward.data() + i * stage.n_out);
+    }
   }
 }
 
@@ -221,7 +266,8 @@ void Workspace<T>::backward(const Network& network, Block<const T> x, index_t fi
 
 template <class T>
 void Workspace<T>::gradients(const Network& network, Block<const T> x, index_t first, index_t count,
-                             const GradientMap& map, T* arena, Finish finish, Part part) {
+                             const GradientMap& map, T* arena, Finish finish, Part part,
+                             const Descent<T>* descents, Fetch* fetch) {
   const Kernels<T>& k = kernels<T>();
   const bool last_part = part.is_last();
   for (std::size_t s = stages_.size(); s-- > map.lowest;) {
@@ -253,8 +299,8 @@ void Workspace<T>::gradients(const Network& network, Block<const T> x, index_t f
       k.column_sums(d.row(first), d.ld, count, stage.n_out, d_bias, Start::kZero, finish);
     }
     if (d_weight == nullptr || lanes) continue;
-    const index_t begin = stage.narrow() ? 0 : part.begin(stage.n_in, kRowGrain);
-    const index_t end = stage.narrow() ? stage.n_out : part.end(stage.n_in, kRowGrain);
+    const index_t begin = stage.narrow() ? 0 : part.begin(stage.n_in, row_grain());
+    const index_t end = stage.narrow() ? stage.n_out : part.end(stage.n_in, row_grain());
     Product<T> p;  // wide: d_weight[i,o] = sum x[r,i] d[r,o]; narrow: the transpose of that
     const T* in_rows = in.row(first);
     const T* d_rows = d.row(first);
@@ -269,6 +315,18 @@ void Workspace<T>::gradients(const Network& network, Block<const T> x, index_t f
     p.n = stage.narrow() ? stage.n_in : stage.n_out;
     p.k = count;
     p.finish = finish;
+    p.fetch = fetch;
+    if (!stage.narrow() && descents != nullptr && descents[s].moves) {
+      StageBuffers& buffers = stages_[s];
+      p.c = stage.weight->ptr<T>() + begin * p.ldc;
+      p.finish = Finish::kDescend;
+      p.rate = descents[s].rate;
+      if (!buffers.packed_forward.empty()) {
+        const index_t panel = k.packed_size(1, 1);
+        p.copy = buffers.packed_forward.data() + begin * panel;
+        p.copy_panel = stage.n_in * panel;
+      }
+    }
     k.product(p);
   }
 }

@@ -21,13 +21,20 @@ struct Block {
 };
 
 /// Leading dimension of a workspace of `width` columns: whole cache lines, and never a multiple of
-/// 1 KiB, which would put every row into the same few sets of the L1 cache. One column is dense.
+/// 512 bytes, which would put the rows into the same few sets of the L1 cache. One column is dense.
 template <class T>
 constexpr index_t workspace_ld(index_t width) {
   if (width == 1) return 1;
   const index_t ld = padded<T>(width);
-  return ld * static_cast<index_t>(sizeof(T)) % 1024 == 0 ? ld + kAlignElements<T> : ld;
+  return ld * static_cast<index_t>(sizeof(T)) % 512 == 0 ? ld + kAlignElements<T> : ld;
 }
+
+/// Whether a stage's weight moves down its gradient as that is made, and at which rate.
+template <class T>
+struct Descent {
+  bool moves = false;
+  T rate = T(0);
+};
 
 enum class Mode : std::uint8_t { kInference, kTraining };
 
@@ -51,6 +58,13 @@ class Workspace {
   bool packs_forward(index_t for_rows) const;
   /// The same for the gradient's way back through stages `first_stage` and up.
   void pack_backward(const Network& network, std::size_t first_stage, Part part = {});
+  /// Both again, for a part's rows of each weight whose gradient is wanted: of the weights that change
+  /// between steps. `pack_forward` and `pack_backward` have run.
+  /// descents: what `gradients` was given.
+  void repack(const Network& network, const GradientMap& map, Part part,
+              const Descent<T>* descents);
+  /// After `pack_forward`: how many rows will use the weights now.
+  void expect_rows(index_t for_rows);
 
   /// Runs all stages over rows first..first+count of `x` (which holds row 0).
   void forward(const Network& network, Block<const T> x, index_t first, index_t count);
@@ -67,13 +81,16 @@ class Workspace {
   /// Weight and bias gradients of every wanted stage from rows first..first+count (at most
   /// kChunkRows, one link of the tree) into `arena`, stored or added. A part does its rows of each
   /// wide weight's storage (`weight_rows`); the last part does everything else.
+  /// descents: null, or one for each stage: wide weights that move have no gradient in the arena, and
+  /// their packed copies for the way forward move with them. fetch: null, or what is read next.
   void gradients(const Network& network, Block<const T> x, index_t first, index_t count,
-                 const GradientMap& map, T* arena, Finish finish, Part part = {});
+                 const GradientMap& map, T* arena, Finish finish, Part part = {},
+                 const Descent<T>* descents = nullptr, Fetch* fetch = nullptr);
 
   /// Grain of the rows of a chunk that threads share: whole tiles of rows.
   static constexpr index_t kBatchGrain = 12;
-  /// Grain of a wide weight's rows in `gradients`: whole register tiles on every instruction set.
-  static constexpr index_t kRowGrain = 24;
+  /// Grain of a wide weight's rows in `gradients`: whole panels of the transposed weight.
+  static index_t row_grain();
 
  private:
   struct StageBuffers {

@@ -124,6 +124,13 @@ void Optimizer::begin(std::size_t index) {
   step.decoupled = method_ == Method::kAdamW;
 }
 
+std::optional<double> Optimizer::plain_rate(std::size_t index) const {
+  const SgdStep& step = constants_[index].sgd;
+  const bool plain =
+      method_ == Method::kSGD && step.momentum == 0.0 && step.weight_decay == 0.0 && !step.maximize;
+  return plain ? std::optional<double>(step.lr) : std::nullopt;
+}
+
 void Optimizer::cancel(std::size_t index) {
   ParameterState& state = slots_[index].state;
   --state.step;

@@ -2,6 +2,7 @@
 /// Optimizers: parameter groups, per-parameter state, and steps that a training loop can cut up.
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "base/aligned_buffer.hpp"
@@ -65,6 +66,8 @@ class Optimizer {
   /// Starts the step of slot `index`: counts it and fixes its constants. Then `apply` covers its
   /// elements, each once, in any order and from any thread.
   void begin(std::size_t index);
+  /// After `begin`: the rate, where the update of slot `index` is p -= rate * g and nothing else.
+  std::optional<double> plain_rate(std::size_t index) const;
   /// Takes `begin` back; nothing may have been applied.
   void cancel(std::size_t index);
   /// Updates elements first..first+count-1 of the parameter's storage; gradient[0] is that of

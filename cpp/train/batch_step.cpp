@@ -70,6 +70,7 @@ BatchStep<T>::BatchStep(const Network& network, const LossSpec& loss, Optimizer&
       shuffle_(shuffle),
       work_per_row_(3.0 * network.work_per_row() +
                     static_cast<double>(x.cols * element_bytes(x.type))),
+      x_(x),
       map_(network, [&](const Parameter& p) { return p.requires_grad && optimizer.find(p) >= 0; }),
       shards_(shards),
       tree_(map_.size, ShardPlan(batch, shards).deepest()),
@@ -87,18 +88,22 @@ BatchStep<T>::BatchStep(const Network& network, const LossSpec& loss, Optimizer&
   }
   for (int i = 0; i < threads_; ++i) {
     const index_t ahead = threads_ == 1 ? NarrowWalk<T>::kRowsAhead : 0;
-    orders_.push_back({RowOrder(shuffle ? chunk_rows_ : 0, shuffle ? ahead : 0)});
+    orders_.push_back({RowOrder(shuffle ? chunk_rows_ : 0, shuffle ? ahead : 0),
+                       AlignedBuffer<index_t>(by_chunks_ ? 0 : chunk_rows_)});
   }
   set_order(order_);
   verdicts_.resize(static_cast<std::size_t>(std::max<index_t>(threads_, window_)));
   window_gradients_ = AlignedBuffer<T>(window_ * map_.size);
+  descents_.resize(network.stages().size());
   for (const GradientMap::Entry& entry : map_.entries) {
     const auto slot = static_cast<std::size_t>(optimizer_.find(*entry.parameter));
     const Layout& layout = entry.parameter->layout;
-    Update update{slot, entry.offset, 0, layout.ld, layout.extent()};
+    Update update{slot, entry.offset, 0, 0, layout.ld, layout.extent()};
     for (std::size_t s = 0; s < map_.slots.size(); ++s) {
       const bool wide = !network.stages()[s].narrow() && map_.slots[s].weight == entry.offset;
-      if (wide) update.rows = layout.rows;
+      if (!wide) continue;
+      update.rows = layout.rows;
+      update.stage = s;
     }
     slots_.push_back(slot);
     updates_.push_back(update);
@@ -130,11 +135,11 @@ void BatchStep<T>::choose_threads() {
     by_chunks_ = narrow || threads_ > 1;
   }
   if (by_chunks_) return choose_window();
-  // A thread needs rows of its own.
-  const auto limit = std::clamp<index_t>(chunk_rows_ / kRowsGrain, 1, most);
+  // A thread needs rows of its own, some tiles of them.
+  const auto limit = std::clamp<index_t>(chunk_rows_ / (2 * kRowsGrain), 1, most);
   threads_ = forced > 0.0 ? worth(forced, limit)
                           : threads_by_tiles(shape, static_cast<int>(limit), kRowsGrain,
-                                             Workspace<T>::kRowGrain);
+                                             Workspace<T>::row_grain());
 }
 
 template <class T>
@@ -212,6 +217,11 @@ bool BatchStep<T>::set_loss(const ShardedSum& sums) {
 template <class T>
 void BatchStep<T>::begin_updates() {
   for (const std::size_t slot : slots_) optimizer_.begin(slot);
+  for (const Update& u : updates_) {
+    if (u.rows == 0) continue;
+    const std::optional<double> rate = optimizer_.plain_rate(u.slot);
+    descents_[u.stage] = {rate.has_value(), static_cast<T>(rate.value_or(0.0))};
+  }
 }
 
 template <class T>
@@ -228,21 +238,24 @@ void BatchStep<T>::close_shard(const ChunkPlace& place) {
   shard_sums_.close(tree_, place);
 }
 
-/// A part updates the rows of wide weights whose gradients it made; the last part all the rest.
+/// A part updates the rows of wide weights whose gradients it made; the last part all the rest. Weights
+/// that have moved already are left out.
 template <class T>
-void BatchStep<T>::update_part(Part part) {
+void BatchStep<T>::update_part(Part part, const Descent<T>* descents) {
   const T* gradients = tree_.result();
   for (const Update& u : updates_) {
     index_t begin = 0;
     index_t end = u.extent;
     if (u.rows > 0) {
-      begin = part.begin(u.rows, Workspace<T>::kRowGrain) * u.ld;
-      end = part.end(u.rows, Workspace<T>::kRowGrain) * u.ld;
+      if (descents != nullptr && descents[u.stage].moves) continue;
+      begin = part.begin(u.rows, Workspace<T>::row_grain()) * u.ld;
+      end = part.end(u.rows, Workspace<T>::row_grain()) * u.ld;
     } else if (!part.is_last()) {
       continue;
     }
     optimizer_.apply<T>(u.slot, gradients + u.offset + begin, begin, end - begin);
   }
+  if (!by_chunks_) lanes_.front()->workspace.repack(network_, map_, part, descents);
 }
 
 template <class T>
@@ -257,9 +270,12 @@ StepResult BatchStep<T>::run(const Region& region, index_t first, index_t count,
     return run_chunks(region, first, count, watch);
   }
   Workspace<T>& workspace = lanes_.front()->workspace;
-  const Part part{region.thread, region.threads};
-  workspace.pack_forward(network_, count, part);
-  if (map_.any()) workspace.pack_backward(network_, map_.lowest + 1, part);
+  if (!packed_) {
+    const Part part{region.thread, region.threads};
+    workspace.pack_forward(network_, batch_, part);
+    if (map_.any()) workspace.pack_backward(network_, map_.lowest + 1, part);
+  }
+  if (region.thread == 0) workspace.expect_rows(count);
   region.meet();
   if (shared_result_ != StepResult::kDone) return shared_result_;
   return run_tiles(region, first, count, watch);

@@ -57,8 +57,11 @@ class BatchStep {
   void dismiss() {
     if (by_chunks_) rounds_.close();
   }
-  /// Before each region.
-  void prepare() { rounds_.reset(); }
+  /// Before each region. Weights may have changed since the last one.
+  void prepare() {
+    rounds_.reset();
+    packed_ = false;
+  }
 
   /// The order of the rows, when they are shuffled. Not while other threads read it.
   void set_order(const Permutation& permutation);
@@ -96,21 +99,23 @@ class BatchStep {
     index_t at = 0;     // where its rows begin in the chunk; of chunks, all have 0
     double loss = 0.0;  // a chunk's sum
   };
-  /// The rows that a thread takes next, a cache line each.
+  /// The rows that a thread takes next, and those it asks for meanwhile, a cache line each.
   struct alignas(64) ThreadOrder {
     RowOrder rows;
+    AlignedBuffer<index_t> next;
   };
   /// How a parameter is updated by tiles.
   struct Update {
     std::size_t slot = 0;
-    index_t offset = 0;  // of its gradient
-    index_t rows = 0;    // of its storage, when its rows are shared; else 0
+    index_t offset = 0;     // of its gradient
+    index_t rows = 0;       // of its storage, when its rows are shared; else 0
+    std::size_t stage = 0;  // whose weight it is, when its rows are shared
     index_t ld = 0;
     index_t extent = 0;
   };
 
   /// Rows of a chunk are shared in whole tiles of rows.
-  static constexpr index_t kRowsGrain = 12;
+  static constexpr index_t kRowsGrain = 6;
 
   void choose_threads();
   void choose_window();
@@ -118,7 +123,9 @@ class BatchStep {
   StepResult find_divisor(index_t first, index_t count);
   StepResult worst_verdict(index_t count, BadElement* bad) const;
   StepResult pass(Lane& lane, const RowSet& rows, BadElement* bad);
-  void gradients(Lane& lane, index_t count, T* arena, Finish finish, Part part);
+  void gradients(Lane& lane, index_t count, T* arena, Finish finish, Part part,
+                 const Descent<T>* descents = nullptr, Fetch* fetch = nullptr);
+  Fetch next_rows(const Region& region, index_t position);
   // By tiles.
   void deal_rows(index_t rows);
   Verdict pass_rows(const Region& region, Lane& lane, index_t first, index_t n);
@@ -133,7 +140,7 @@ class BatchStep {
   bool set_loss(const ShardedSum& sums);
   void begin_updates();
   void cancel_updates();
-  void update_part(Part part);
+  void update_part(Part part, const Descent<T>* descents = nullptr);
 
   const Network& network_;
   Optimizer& optimizer_;
@@ -143,6 +150,7 @@ class BatchStep {
   index_t block_rows_;
   bool shuffle_;
   double work_per_row_;
+  ArrayView x_;
   GradientMap map_;
   index_t shards_;
   GradientTree<T> tree_;
@@ -155,6 +163,7 @@ class BatchStep {
   std::vector<ThreadOrder> orders_;
   std::vector<Verdict> verdicts_;
   std::vector<Update> updates_;
+  std::vector<Descent<T>> descents_;  // of the step under way, one for each stage
   std::vector<std::size_t> slots_;
   // By chunks: the gradients of a window of chunks, of which there is a verdict each.
   index_t window_ = 0;
@@ -169,6 +178,8 @@ class BatchStep {
   index_t step_first_ = 0;
   index_t window_first_ = 0;
   index_t step_number_ = 0;
+  // By tiles: the workspace has the weights as they are. Written while all threads share a chunk.
+  bool packed_ = false;
   // Written by the first thread, read by all after they meet.
   double divisor_ = 1.0;
   StepResult shared_result_ = StepResult::kDone;

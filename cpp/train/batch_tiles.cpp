@@ -58,13 +58,50 @@ StepResult BatchStep<T>::pass(Lane& lane, const RowSet& rows, BadElement* bad) {
 
 /// Gradients of the lane's chunk of `count` rows.
 template <class T>
-void BatchStep<T>::gradients(Lane& lane, index_t count, T* arena, Finish finish, Part part) {
+void BatchStep<T>::gradients(Lane& lane, index_t count, T* arena, Finish finish, Part part,
+                             const Descent<T>* descents, Fetch* fetch) {
   if (lane.few != nullptr) {
     lane.few->gradients(network_.stages().front(), count, map_, arena, finish, part,
-                        Workspace<T>::kRowGrain);
+                        Workspace<T>::row_grain());
   } else {
-    lane.workspace.gradients(network_, lane.x, 0, count, map_, arena, finish, part);
+    lane.workspace.gradients(network_, lane.x, 0, count, map_, arena, finish, part, descents,
+                             fetch);
   }
+}
+
+/// The rows of the chunk from `position` on that this thread will take first, to be asked for during
+/// the products of the one before. None where they are small, or all of them are near.
+template <class T>
+Fetch BatchStep<T>::next_rows(const Region& region, index_t position) {
+  constexpr index_t kLongRow = 1024;
+  constexpr index_t kNear = index_t{1} << 22;
+  constexpr index_t kLine = 64;
+  Fetch fetch;
+  fetch.bytes = x_.cols * element_bytes(x_.type);
+  const index_t n = std::min(chunk_rows_, static_cast<index_t>(order_.size()) - position);
+  if (n <= 0 || fetch.bytes < kLongRow || fetch.bytes * x_.rows < kNear ||
+      x_.col_stride != element_bytes(x_.type)) {
+    return fetch;
+  }
+  const Part part{region.thread, region.threads};
+  const index_t begin = part.begin(n, kRowsGrain);
+  AlignedBuffer<index_t>& next = orders_[static_cast<std::size_t>(region.thread)].next;
+  fetch.count = part.end(n, kRowsGrain) - begin;
+  if (shuffle_) {
+    order_.fill(static_cast<std::uint64_t>(position + begin), fetch.count, next.data());
+  } else {
+    for (index_t i = 0; i < fetch.count; ++i) next[i] = position + begin + i;
+  }
+  fetch.data = x_.data;
+  fetch.stride = x_.row_stride;
+  fetch.numbers = next.data();
+  // Evenly over the tiles of this thread, of some 6 rows and a panel.
+  const Stage& stage = network_.stages()[map_.lowest];
+  const index_t tiles = stage.n_in * stage.n_out / (6 * kernels<T>().packed_size(1, 1)) /
+                        static_cast<index_t>(region.threads);
+  const index_t lines = fetch.count * ((fetch.bytes + kLine - 1) / kLine);
+  fetch.lines = std::clamp<index_t>(lines / std::max<index_t>(tiles, 1) + 1, 1, 8);
+  return fetch;
 }
 
 /// While no thread takes rows.
@@ -124,14 +161,20 @@ StepResult BatchStep<T>::run_tiles(const Region& region, index_t first, index_t 
       if (leads && last) cancel_updates();
       return result;
     }
+    if (leads) packed_ = true;
     if (leads && !last) deal_rows(plan.place(i + 1).rows);
     if (map_.any()) {
       const bool closes = tree_.closes(place.chunk, place.ends_shard);
       const bool ends = place.ends_shard && (!map_.merges.empty() || shard_sums_.any());
+      // A batch of one chunk: its gradient is whole as soon as it is made.
+      const bool whole = last && place.chunk == 0 && !closes && !ends && lane.few == nullptr;
+      const Descent<T>* descents = whole ? descents_.data() : nullptr;
+      Fetch next = lane.few == nullptr ? next_rows(region, first + place.at + n) : Fetch{};
       for (Part part = weight_shares_.take(region.thread); part.size > 0;
            part = weight_shares_.take(region.thread)) {
-        gradients(lane, n, tree_.target(place.chunk), GradientTree<T>::finish(place.chunk), part);
-        if (last && !closes && !ends) update_part(part);
+        gradients(lane, n, tree_.target(place.chunk), GradientTree<T>::finish(place.chunk), part,
+                  descents, &next);
+        if (last && !closes && !ends) update_part(part, descents);
       }
       if (closes || ends) {
         region.meet();
@@ -150,14 +193,18 @@ StepResult BatchStep<T>::run_tiles(const Region& region, index_t first, index_t 
 
 template StepResult BatchStep<float>::pass(Lane&, const RowSet&, BadElement*);
 template StepResult BatchStep<double>::pass(Lane&, const RowSet&, BadElement*);
+template Fetch BatchStep<float>::next_rows(const Region&, index_t);
+template Fetch BatchStep<double>::next_rows(const Region&, index_t);
 template void BatchStep<float>::deal_rows(index_t);
 template void BatchStep<double>::deal_rows(index_t);
 template BatchStep<float>::Verdict BatchStep<float>::pass_rows(const Region&, Lane&, index_t,
                                                                index_t);
 template BatchStep<double>::Verdict BatchStep<double>::pass_rows(const Region&, Lane&, index_t,
                                                                  index_t);
-template void BatchStep<float>::gradients(Lane&, index_t, float*, Finish, Part);
-template void BatchStep<double>::gradients(Lane&, index_t, double*, Finish, Part);
+template void BatchStep<float>::gradients(Lane&, index_t, float*, Finish, Part,
+                                          const Descent<float>*, Fetch*);
+template void BatchStep<double>::gradients(Lane&, index_t, double*, Finish, Part,
+                                           const Descent<double>*, Fetch*);
 template StepResult BatchStep<float>::run_tiles(const Region&, index_t, index_t, Stopwatch&);
 template StepResult BatchStep<double>::run_tiles(const Region&, index_t, index_t, Stopwatch&);
 

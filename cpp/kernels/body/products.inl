@@ -50,7 +50,21 @@ struct Left {
   Walk walk;
   bool packed;
   index_t m;
+  Fetch* fetch;
 };
+
+inline constexpr index_t kFetchLine = 64;
+
+/// The next lines of rows that will be read after the product.
+inline void fetch_lines(Fetch& f) {
+  for (index_t i = 0; i < f.lines && f.row < f.count; ++i) {
+    __builtin_prefetch(f.data + f.numbers[f.row] * f.stride + f.at, 0, 2);
+    f.at += kFetchLine;
+    if (f.at < f.bytes) continue;
+    f.at = 0;
+    ++f.row;
+  }
+}
 
 /// All rows of one column panel of kVecs vectors.
 template <class T, int kVecs, bool kPartial, Walk kWalk>
@@ -61,11 +75,13 @@ void run_panel(Tile<T> t, const Left<T>& a) {
     // The next tile's results come near while this one is worked out.
     const index_t ahead = tiles.tiles > 0 && t.depth >= kFarDepth ? tiles.left / tiles.tiles : 0;
     for (index_t i = rows; i < rows + ahead; ++i) __builtin_prefetch(t.c + i * t.ldc, 1);
+    if (a.fetch != nullptr) fetch_lines(*a.fetch);
     if (a.packed) t.lda = rows;
     kTiles.at[rows - 1](t);
     t.a += kWalk == Walk::kAlong ? rows * a.lda : (a.packed ? rows * t.depth : rows);
     t.c += rows * t.ldc;
     if (t.gate != nullptr) t.gate += rows * t.ldgate;
+    if (t.copy != nullptr) t.copy += rows * TileShape<T>::kPanel;
   }
 }
 
@@ -123,7 +139,8 @@ void run_block(const Product<T>& p, const Left<T>& a, index_t row, index_t first
   t.start = first == 0 ? p.start : Start::kResume;
   t.finish = first + depth == p.k ? p.finish : Finish::kStore;
   t.ldgate = p.ldgate;
-  const bool fixed = p.packed || a.packed;
+  t.rate = p.rate;
+  const bool fixed = p.packed || a.packed || p.copy != nullptr;
   const int most = fixed ? TileShape<T>::kVecs : TileShape<T>::wide_vecs(a.m);
   index_t j = 0;
   while (j < p.n) {
@@ -131,6 +148,7 @@ void run_block(const Product<T>& p, const Left<T>& a, index_t row, index_t first
     t.c = p.c + row * p.ldc + j;
     t.bias = p.bias == nullptr ? nullptr : p.bias + j;
     t.gate = p.gate == nullptr ? nullptr : p.gate + row * p.ldgate + j;
+    t.copy = p.copy == nullptr ? nullptr : p.copy + j / kPanel * p.copy_panel + row * kPanel;
     const index_t left = (p.n - j + kWidth - 1) / kWidth;  // vectors
     const int vecs = fitting_vecs<T>(left < most ? static_cast<int>(left) : most);
     const index_t columns = p.n - j < vecs * kWidth ? p.n - j : vecs * kWidth;
@@ -138,6 +156,9 @@ void run_block(const Product<T>& p, const Left<T>& a, index_t row, index_t first
     j += columns;
   }
 }
+
+/// Of a block whose share of a is copied.
+inline constexpr index_t kMostDepth = kDepthBlock * 3 / 2;
 
 /// What a copied block of a takes on the stack: a part of the second-level cache.
 inline constexpr index_t kLeftBytes = 96 * 1024;
@@ -212,7 +233,8 @@ void run_copied(const Product<T>& p, index_t first, index_t depth) {
   index_t row = 0;
   while (const index_t m = blocks.next()) {
     copy_left(p, row, m, first, depth, copy);
-    run_block(p, {copy, lda, along ? Walk::kAlong : Walk::kAcross, !along, m}, row, first, depth);
+    run_block(p, {copy, lda, along ? Walk::kAlong : Walk::kAcross, !along, m, p.fetch}, row, first,
+              depth);
     row += m;
   }
 }
@@ -220,18 +242,23 @@ void run_copied(const Product<T>& p, index_t first, index_t depth) {
 template <class T>
 void product(const Product<T>& p) noexcept {
   if (p.m <= 0 || p.n <= 0) return;
-  // Adding to c needs the whole chain in registers first.
-  const index_t block = p.finish == Finish::kAdd ? p.k : kDepthBlock;
+  // Adding to c, or taking from it, needs the whole chain in registers first.
+  const bool onto_c = p.finish == Finish::kAdd || p.finish == Finish::kDescend;
+  const index_t block = !onto_c ? kDepthBlock : (p.k > 0 ? p.k : 1);
   const Walk walk = p.a_depth == 1 ? Walk::kAlong : Walk::kAcross;
   const index_t lda = walk == Walk::kAlong ? p.a_row : p.a_depth;
   const bool copies = left_is_copied(p);
+  // Blocks of nearly equal depth: a short one would cost as many stores and loads of c as the others.
+  index_t blocks = (p.k + block / 2) / block;
   index_t first = 0;
   do {
-    const index_t depth = p.k - first < block ? p.k - first : block;
-    if (copies && depth <= kDepthBlock) {
+    const index_t left = p.k - first;
+    const index_t depth = blocks > 1 ? (left / blocks + kSteps - 1) / kSteps * kSteps : left;
+    --blocks;
+    if (copies && depth <= kMostDepth) {
       run_copied(p, first, depth);
     } else {
-      run_block(p, {p.a + first * p.a_depth, lda, walk, false, p.m}, 0, first, depth);
+      run_block(p, {p.a + first * p.a_depth, lda, walk, false, p.m, p.fetch}, 0, first, depth);
     }
     first += depth;
   } while (first < p.k);

@@ -24,7 +24,7 @@ struct TileShape {
   static constexpr int wide_vecs(index_t m) { return m == 1 ? 8 : (m <= 3 ? 4 : kVecs); }
 };
 
-/// Depth after which the accumulators go to memory and back: a panel of b stays in L1.
+/// About the depth after which the accumulators go to memory and back: a panel of b stays in L1.
 inline constexpr index_t kDepthBlock = 256;
 
 /// Tiles at least this deep give a line of c the time to arrive.
@@ -51,6 +51,8 @@ struct Tile {
   const T* bias;
   const T* gate;
   index_t ldgate;
+  T rate;
+  T* copy;  // rows a panel's width apart
 };
 
 template <class T, bool kPartial>
@@ -58,6 +60,15 @@ struct Edge {
   using S = Simd<T>;
   using V = typename S::V;
   typename S::P prefix;
+
+  template <bool kLast>
+  V keep(V v) const {
+    if constexpr (kPartial && kLast) {
+      return S::keep(prefix, v);
+    } else {
+      return v;
+    }
+  }
 
   template <bool kLast>
   V load(const T* p) const {
@@ -89,10 +100,10 @@ template <class V>
 /// Steps of an inner loop whose addresses are made of the same registers.
 inline constexpr int kSteps = 4;
 
-/// Three lines a constant stride apart, each one register and a scaled index away, or four: the
-/// addresses of a step are parts of its loads and take no instructions. Left alone, compilers make
+/// Lines a constant stride apart, of kSteps depths: each is one register and a scaled index away, so
+/// the addresses of a step are parts of its loads and take no instructions. Left alone, compilers make
 /// them beforehand, and run out of registers.
-template <class T, int kLines>
+template <class T>
 struct Lines {
   const std::byte* at;
   index_t stride;  // in bytes
@@ -106,7 +117,7 @@ struct Lines {
   }
   template <int kLine, int kElement>
   [[gnu::always_inline]] const T* element() {
-    static_assert(kLine < kLines && kLines <= 4);
+    static_assert(kLine < kSteps && kSteps == 4);
     constexpr auto kOffset = kElement * static_cast<index_t>(sizeof(T));
     make_opaque(stride);
     if constexpr (kLine == 3) make_opaque(thrice);
@@ -152,7 +163,7 @@ struct Rows<T, kRows, Walk::kAlong> {
 
 template <class T, int kRows>
 struct Rows<T, kRows, Walk::kAcross> {
-  Lines<T, kSteps> depths;
+  Lines<T> depths;
 
   [[gnu::always_inline]] Rows(const T* a, index_t lda) : depths(a, lda) {}
   template <int kRow, int kStep>
@@ -195,7 +206,7 @@ void run_tile(const Tile<T>& t) {
   constexpr int kMost = TileShape<T>::rows(kVecs) * kVecs;
   constexpr int kUnroll = kRows * kVecs * 3 >= kMost * 2 ? kSteps : 1;
   Rows<T, kRows, kWalk> a(t.a, t.lda);
-  Lines<T, kSteps> b(t.b, t.ldb);
+  Lines<T> b(t.b, t.ldb);
   const auto step = [&](auto at) __attribute__((always_inline)) {
     V row[kVecs];
     unroll<kVecs>([&](auto j) __attribute__((always_inline)) {
@@ -236,6 +247,22 @@ void run_tile(const Tile<T>& t) {
       T* to = c + (i / kVecs) * ldc + kVec * kWidth;
       edge.template store<kVec == kVecs - 1>(
           to, S::add(edge.template load<kVec == kVecs - 1>(to), acc[i / kVecs][kVec]));
+    });
+  } else if (t.finish == Finish::kDescend) {
+    const V rate = S::set1(t.rate);
+    T* const copy = t.copy;
+    unroll<kRows * kVecs>([&](auto i) __attribute__((always_inline)) {
+      constexpr int kVec = i % kVecs;
+      T* to = c + (i / kVecs) * ldc + kVec * kWidth;
+      V& value = acc[i / kVecs][kVec];
+      value = S::fnma(rate, value, edge.template load<kVec == kVecs - 1>(to));
+      edge.template store<kVec == kVecs - 1>(to, value);
+    });
+    if (copy == nullptr) return;
+    unroll<kRows * kVecs>([&](auto i) __attribute__((always_inline)) {
+      constexpr int kVec = i % kVecs;
+      S::store(copy + (i / kVecs) * TileShape<T>::kPanel + kVec * kWidth,
+               edge.template keep<kVec == kVecs - 1>(acc[i / kVecs][kVec]));
     });
   } else {
     const bool masked = t.finish == Finish::kReLUMask;
