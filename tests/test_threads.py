@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import itertools
 import multiprocessing
 import os
 import platform
@@ -13,6 +14,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -162,6 +164,111 @@ def test_step_that_is_forced_to_share_has_the_bits_of_one_that_is_not(
         )
         trained_with[work] = {name: p.tobytes() for name, p in model.state_dict().items()}
     assert trained_with[1.0] == trained_with[1e18]
+
+
+@pytest.fixture
+def trial_mode() -> Iterator[Callable[[Any], Any]]:
+    yield _schuss.testing.set_trial_mode
+    _schuss.testing.set_trial_mode(_schuss.testing.TrialMode.TIMED)
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+@pytest.mark.parametrize("case", CASES)
+def test_steps_that_are_shared_now_and_then_have_the_bits_of_one_thread(
+    case: str,
+    threads: int,
+    work_per_thread: Callable[[float], float],
+    trial_mode: Callable[[Any], Any],
+) -> None:
+    alone = train(case, 1)
+    work_per_thread(1.0)
+    trial_mode(_schuss.testing.TrialMode.ALTERNATING)
+    assert train(case, threads) == alone
+
+
+@pytest.mark.parametrize("case", ["tiles", "chunks"])
+@pytest.mark.parametrize("bad", range(4))
+def test_bad_row_in_a_shared_step_or_one_between_changes_nothing(
+    case: str,
+    bad: int,
+    work_per_thread: Callable[[float], float],
+    trial_mode: Callable[[Any], Any],
+) -> None:
+    work_per_thread(1.0)
+    trial_mode(_schuss.testing.TrialMode.ALTERNATING)
+    schuss.set_num_threads(2)
+    model = made(case)
+    before = {name: p.tobytes() for name, p in model.state_dict().items()}
+    x, y = data_of(case)
+    x, size = x.astype(np.float64), len(x) // 4
+    x[bad * size + 1, 2] = 1e300
+    optimizer = optim.SGD(model.parameters(), lr=0.01)
+    with pytest.raises(ValueError, match=rf"{bad * size + 1}.*overflow|overflow.*{bad * size + 1}"):
+        schuss.fit(model, nn.MSELoss(), optimizer, x, y, epochs=3, batch_size=size)
+    assert {name: p.tobytes() for name, p in model.state_dict().items()} == before
+
+
+#: A number for each simulated shape: what one trial finds is for the same shape only.
+shapes = itertools.count(1 << 40)
+
+
+def simulated(alone: list[float], shared: list[float], guess: bool = True, **at: int) -> list[bool]:
+    """Which steps are shared, by what they take either way (microseconds)."""
+    shape = at.get("shape", next(shapes))
+    seconds = ([1e-6 * t for t in times] for times in (alone, shared))
+    return _schuss.testing.simulate_trial(shape, guess, 1e-6 * alone[0], *seconds)
+
+
+def taken(was_shared: list[bool], alone: list[float], shared: list[float]) -> float:
+    steps = zip(was_shared, alone, shared, strict=True)
+    return sum(s if is_shared else a for is_shared, a, s in steps)
+
+
+@pytest.mark.parametrize("guess", [True, False])
+@pytest.mark.parametrize("step", [10.0, 50.0, 400.0, 3000.0])
+@pytest.mark.parametrize("ratio", [0.55, 0.8, 1.2, 2.0, 10.0])
+def test_trial_finds_the_faster_way_whatever_the_estimate(
+    step: float, ratio: float, guess: bool
+) -> None:
+    n = int(1e6 / step)  # a second on one thread
+    alone, shared = [step] * n, [ratio * step] * n
+    best = min(sum(alone), sum(shared))
+    # Four steps of the wrong way, or one of more than eight; soon a 64th of the time.
+    first = 4 * (4 * abs(step - ratio * step) + 4 * step)
+    assert taken(simulated(alone, shared, guess), alone, shared) <= 1.03 * best + first
+
+
+def test_trial_follows_a_price_that_changes() -> None:
+    n = 20_000
+    alone = [50.0] * (4 * n)
+    shared = [30.0] * n + [120.0] * n + [30.0] * n + [500.0] * n
+    found = simulated(alone, shared)
+    for start, is_shared in ((0, True), (n, False), (2 * n, True), (3 * n, False)):
+        # A probe loses up to 8 steps, so after 400 steps alone comes the next.
+        late = found[start + 5000 : start + n]
+        assert sum(was == is_shared for was in late) >= 0.97 * len(late)
+
+
+def test_trial_forgives_a_single_stall() -> None:
+    n = 4000
+    shared = [30.0] * n
+    shared[1000] = shared[2500] = 5000.0  # another program had the processor
+    found = simulated([50.0] * n, shared)
+    assert sum(found) >= 0.95 * n
+
+
+def test_next_fit_of_a_shape_knows_what_the_last_one_found() -> None:
+    n, shape = 100, next(shapes)
+    for ratio, is_shared in ((3.0, False), (0.5, True)):
+        alone, shared = [40.0] * n, [40.0 * ratio] * n
+        for _ in range(100):  # 0.4 s: longer than any pause after losses of a few steps
+            found = simulated(alone, shared, shape=shape)
+        assert found == [is_shared] * n
+
+
+def test_short_fits_go_by_the_estimate() -> None:
+    for guess in (True, False):
+        assert simulated([20.0] * 20, [20.0] * 20, guess) == [guess] * 20
 
 
 def test_two_models_train_side_by_side() -> None:

@@ -7,6 +7,7 @@
 
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
 
 #include <algorithm>
 #include <chrono>
@@ -23,6 +24,7 @@
 #include "bindings/peak_loops.hpp"
 #include "kernels/dispatch.hpp"
 #include "parallel/crew.hpp"
+#include "train/thread_trial.hpp"
 
 namespace py = pybind11;
 
@@ -243,7 +245,33 @@ double chain_seconds_per_epoch() {
 
 }  // namespace
 
+double simulated_now = 0.0;
+
+/// Which of the steps a trial shares in a run whose i-th step takes alone[i] or shared[i] seconds.
+std::vector<bool> simulate_trial(std::uint64_t shape, bool shares, double estimate,
+                                 const std::vector<double>& alone,
+                                 const std::vector<double>& shared) {
+  if (alone.size() != shared.size()) throw ValueError("alone, shared: expected as many of each");
+  ThreadTrial trial(shape, shares, estimate, [] { return simulated_now; });
+  const bool team = trial.begin_run(static_cast<double>(alone.size()));
+  trial.begin_steps();
+  std::vector<bool> was_shared;
+  for (std::size_t i = 0; i < alone.size(); ++i) {
+    was_shared.push_back(trial.shares());
+    if (trial.shares() && !team) throw ValueError("a step was to be shared, and there is no team");
+    simulated_now += trial.shares() ? shared[i] : alone[i];
+    trial.end_step(1.0);
+  }
+  trial.end_steps();
+  trial.end_run();
+  return was_shared;
+}
+
 void register_testing_probes(py::module_& testing) {
+  py::enum_<TrialMode>(testing, "TrialMode", "How a fit chooses between one thread and a team.")
+      .value("TIMED", TrialMode::kTimed, "Where the estimate is close, by timing some steps.")
+      .value("NEVER", TrialMode::kNever, "By the estimate alone.")
+      .value("ALTERNATING", TrialMode::kAlternating, "Every other step is shared.");
   testing.def("peak_fma", &peak_fma, py::arg("threads") = 1,
               "Float32 operations a second of multiply-adds in registers, with the instruction set "
               "in use; NaN for the scalar one.");
@@ -257,6 +285,11 @@ void register_testing_probes(py::module_& testing) {
       "from now on; 0: the built-in number. Returns what it was.");
   testing.def("crew_size", &crew_size, py::arg("work"), py::arg("pieces"),
               "Threads for a call of so many multiply-adds that can be cut into so many pieces.");
+  testing.def("set_trial_mode", &set_trial_mode, py::arg("mode"),
+              "How fits from now on find out whether to share a step. Returns what it was.");
+  testing.def("simulate_trial", &simulate_trial, py::arg("shape"), py::arg("shares"),
+              py::arg("estimate"), py::arg("alone"), py::arg("shared"),
+              "Which steps of a run would be shared, by their seconds on one thread and shared.");
   testing.def("chain_seconds_per_epoch", &chain_seconds_per_epoch,
               "Seconds of the dependent operations of one epoch of a line through 30 points.");
 }

@@ -12,7 +12,7 @@ namespace schuss {
 template <class T>
 T* BatchStep<T>::place_of_gradient(index_t i, const ChunkPlace& place) {
   const bool stored = GradientTree<T>::finish(place.chunk) == Finish::kStore;
-  if (threads_ == 1 && stored) return tree_.target(place.chunk);
+  if (!shares_ && stored) return tree_.target(place.chunk);
   return window_gradients_.data() + i * map_.size;
 }
 
@@ -78,9 +78,10 @@ StepResult BatchStep<T>::run_chunks(const Region& region, index_t first, index_t
   ++step_number_;
   loss_sum_ = ShardedSum();
   const index_t chunks = plan_.chunks();
-  for (window_first_ = 0; window_first_ < chunks; window_first_ += window_) {
-    const index_t n = std::min(window_, chunks - window_first_);
-    if (threads_ > 1 && n > 1) {
+  const index_t window = shares_ ? window_ : 1;
+  for (window_first_ = 0; window_first_ < chunks; window_first_ += window) {
+    const index_t n = std::min(window, chunks - window_first_);
+    if (n > 1) {
       rounds_.open(region, n);
       for (index_t i = rounds_.take(); i >= 0; i = rounds_.take()) {
         do_chunk(0, i);

@@ -5,15 +5,9 @@
 #include <cmath>
 
 #include "kernels/dispatch.hpp"
-#include "train/thread_choice.hpp"
 
 namespace schuss {
 namespace {
-
-/// A narrow layer alone waits for memory rather than for arithmetic, and shares its rows in one walk
-/// with one meeting: multiply-adds (or bytes of input) that make a helper worth having, some 5
-/// microseconds.
-constexpr double kNarrowWorkPerThread = 2e5;
 
 /// A forced number of multiply-adds is for steps shared by tiles; by chunks a sixth of it is enough.
 constexpr double kHelperShare = 1.0 / 6.0;
@@ -78,21 +72,23 @@ BatchStep<T>::BatchStep(const Network& network, const LossSpec& loss, Optimizer&
       loss_(loss, network.n_out(x.cols)),
       order_(static_cast<std::uint64_t>(x.rows), 0, 0) {
   choose_threads();
-  row_shares_ = Shares(threads_);
-  weight_shares_ = Shares(threads_);
+  row_shares_ = Shares(choice_.team);
+  weight_shares_ = Shares(choice_.team);
   optimizer_.reserve_state();
-  const int n_lanes = by_chunks_ ? threads_ : 1;
+  const int n_lanes = by_chunks_ ? choice_.team : 1;
   for (int i = 0; i < n_lanes; ++i) {
     lanes_.push_back(
         std::make_unique<Lane>(network, loss, x, target, chunk_rows_, shuffle, map_.any()));
   }
-  for (int i = 0; i < threads_; ++i) {
-    const index_t ahead = threads_ == 1 ? NarrowWalk<T>::kRowsAhead : 0;
+  // The last is for steps of one thread, which takes one stretch after the other.
+  const int n_orders = choice_.team == 1 ? 1 : choice_.team + 1;
+  for (int i = 0; i < n_orders; ++i) {
+    const index_t ahead = i == n_orders - 1 ? NarrowWalk<T>::kRowsAhead : 0;
     orders_.push_back({RowOrder(shuffle ? chunk_rows_ : 0, shuffle ? ahead : 0),
                        AlignedBuffer<index_t>(by_chunks_ ? 0 : chunk_rows_)});
   }
   set_order(order_);
-  verdicts_.resize(static_cast<std::size_t>(std::max<index_t>(threads_, window_)));
+  verdicts_.resize(static_cast<std::size_t>(std::max<index_t>(choice_.team, window_)));
   window_gradients_ = AlignedBuffer<T>(window_ * map_.size);
   descents_.resize(network.stages().size());
   for (const GradientMap::Entry& entry : map_.entries) {
@@ -116,41 +112,67 @@ void BatchStep<T>::choose_threads() {
   const double forced = forced_work_per_thread();
   const int most = num_threads();
   const StepShape shape{&network_, work_per_row_, batch_, chunk_rows_};
-  const auto worth = [work](double each, index_t limit) {
-    return static_cast<int>(std::clamp(work / each, 1.0, static_cast<double>(limit)));
+  const auto worth = [work](double each, int limit) {
+    const auto team = static_cast<int>(std::clamp(work / each, 1.0, static_cast<double>(limit)));
+    return ThreadChoice{team, team > 1};
   };
   const index_t chunks = ShardPlan(batch_, shards_).chunks();
   const bool narrow = map_.any() && NarrowWalk<T>::fits(network_);
   const bool light = map_.any() && map_.size <= kSmallGradient;
   by_chunks_ = narrow || (light && chunks > 1 && chunks >= most);
   if (by_chunks_) {
-    const auto limit = std::min<index_t>(most, chunks);
+    const auto limit = static_cast<int>(std::min<index_t>(most, chunks));
     if (forced > 0.0) {
-      threads_ = worth(kHelperShare * forced, limit);
+      choice_ = worth(kHelperShare * forced, limit);
     } else if (narrow) {
-      threads_ = worth(kNarrowWorkPerThread, limit);
+      choice_ = threads_by_narrow_chunks(shape, limit);
     } else {
-      threads_ = threads_by_chunks(shape, static_cast<int>(limit));
+      choice_ = threads_by_chunks(shape, limit);
     }
-    by_chunks_ = narrow || threads_ > 1;
+    by_chunks_ = narrow || choice_.team > 1;
   }
-  if (by_chunks_) return choose_window();
-  // A thread needs rows of its own, some tiles of them.
-  const auto limit = std::clamp<index_t>(chunk_rows_ / (2 * kRowsGrain), 1, most);
-  threads_ = forced > 0.0 ? worth(forced, limit)
-                          : threads_by_tiles(shape, static_cast<int>(limit), kRowsGrain,
-                                             Workspace<T>::row_grain());
+  if (!by_chunks_) {
+    // A thread needs rows of its own, some tiles of them.
+    const auto limit =
+        static_cast<int>(std::clamp<index_t>(chunk_rows_ / (2 * kRowsGrain), 1, most));
+    choice_ = forced > 0.0 ? worth(forced, limit)
+                           : threads_by_tiles(shape, limit, kRowsGrain, Workspace<T>::row_grain());
+  }
+  if (trial_mode() == TrialMode::kAlternating) choice_.on_trial = choice_.team > 1;
+  if (trial_mode() == TrialMode::kNever) choice_.on_trial = false;
+  if (!choice_.on_trial && !choice_.shares) choice_.team = 1;
+  shares_ = choice_.shares;
+  choose_window();
+}
+
+template <class T>
+std::uint64_t BatchStep<T>::shape() const {
+  std::uint64_t number = sizeof(T);
+  const auto add = [&number](index_t part) {
+    number = (number ^ static_cast<std::uint64_t>(part)) * 0x9E3779B97F4A7C15U;
+    number ^= number >> 32;
+  };
+  add(batch_);
+  add(choice_.team);
+  add(shuffle_ ? 1 : 0);
+  for (const Stage& stage : network_.stages()) {
+    add(stage.n_in);
+    add(stage.n_out);
+    add(static_cast<index_t>(stage.activation));
+  }
+  return number;
 }
 
 template <class T>
 void BatchStep<T>::choose_window() {
-  window_ = 1;
-  if (threads_ == 1) return;
+  window_ = by_chunks_ ? 1 : 0;
+  if (window_ == 0 || choice_.team == 1) return;
   const double chunk_work = work_per_row_ * static_cast<double>(kChunkRows);
   const auto worth = static_cast<index_t>(kWindowWork / chunk_work);
   const index_t fitting = kMostWindow * kSmallGradient / (16 * std::max<index_t>(map_.size, 1));
   const index_t each = std::clamp(std::min(worth, fitting), kLeastWindow, kMostWindow);
-  window_ = std::min({each * threads_, ShardPlan(batch_, shards_).chunks(), Rounds::kMostPieces});
+  window_ =
+      std::min({each * choice_.team, ShardPlan(batch_, shards_).chunks(), Rounds::kMostPieces});
 }
 
 template <class T>
@@ -163,7 +185,7 @@ void BatchStep<T>::set_order(const Permutation& permutation) {
 template <class T>
 RowSet BatchStep<T>::rows_at(int thread, index_t position, index_t count, index_t at) {
   if (!shuffle_) return {nullptr, position, count, at, 0};
-  RowOrder& order = orders_[static_cast<std::size_t>(thread)].rows;
+  RowOrder& order = shares_ ? orders_[static_cast<std::size_t>(thread)].rows : orders_.back().rows;
   const RowOrder::Numbers numbers = order.take(position, count);
   return {numbers.at, 0, count, at, numbers.known};
 }

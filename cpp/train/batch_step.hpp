@@ -19,6 +19,8 @@
 #include "train/narrow_walk.hpp"
 #include "train/row_order.hpp"
 #include "train/stopwatch.hpp"
+#include "train/thread_choice.hpp"
+#include "train/thread_trial.hpp"
 
 namespace schuss {
 
@@ -47,7 +49,13 @@ class BatchStep {
   BatchStep(const Network& network, const LossSpec& loss, Optimizer& optimizer, const ArrayView& x,
             const ArrayView& target, index_t batch, bool shuffle, index_t shards);
 
-  int threads() const { return threads_; }
+  /// The team that may be had, and what is known of sharing a step with it.
+  const ThreadChoice& choice() const { return choice_; }
+  /// A number that tells its shape from others, for thread_trial.hpp.
+  std::uint64_t shape() const;
+  /// Whether the next steps are shared by the team, or made by its first thread alone, in a region of
+  /// one. Between steps; the others see it after they have met.
+  void share(bool shares) { shares_ = shares; }
   /// One thread of a region leads: it alone calls `run`, the others `help`, until `dismiss`. Otherwise
   /// every thread calls `run` with the same arguments and gets the same result.
   bool is_led() const { return by_chunks_; }
@@ -99,7 +107,8 @@ class BatchStep {
     index_t at = 0;     // where its rows begin in the chunk; of chunks, all have 0
     double loss = 0.0;  // a chunk's sum
   };
-  /// The rows that a thread takes next, and those it asks for meanwhile, a cache line each.
+  /// The rows that a thread takes next in shared steps, and those it asks for meanwhile, a cache line
+  /// each.
   struct alignas(64) ThreadOrder {
     RowOrder rows;
     AlignedBuffer<index_t> next;
@@ -157,7 +166,8 @@ class BatchStep {
   ShardedGradient<T> shard_sums_;
   BoundLoss<T> loss_;
   Permutation order_;
-  int threads_ = 1;
+  ThreadChoice choice_;
+  bool shares_ = false;
   bool by_chunks_ = false;
   std::vector<std::unique_ptr<Lane>> lanes_;
   std::vector<ThreadOrder> orders_;

@@ -108,7 +108,8 @@ Fetch BatchStep<T>::next_rows(const Region& region, index_t position) {
 template <class T>
 void BatchStep<T>::deal_rows(index_t rows) {
   const auto grains = static_cast<int>((rows + kRowsGrain - 1) / kRowsGrain);
-  row_shares_.deal(std::min(grains, far_weights_ ? threads_ : kPiecesEach * threads_));
+  const int team = choice_.team;
+  row_shares_.deal(shares_ ? std::min(grains, far_weights_ ? team : kPiecesEach * team) : 1);
 }
 
 /// The passes of those of a chunk's n rows that this thread gets.
@@ -144,11 +145,12 @@ StepResult BatchStep<T>::run_tiles(const Region& region, index_t first, index_t 
     const bool last = place.last;
     verdict = pass_rows(region, lane, first + place.at, n);
     if (leads) {
-      weight_shares_.deal((far_weights_ ? kFarPiecesEach : kPiecesEach) * threads_);
+      const int each = far_weights_ ? kFarPiecesEach : kPiecesEach;
+      weight_shares_.deal(shares_ ? each * choice_.team : 1);
       if (last) begin_updates();
     }
     region.meet();
-    StepResult result = worst_verdict(threads_, leads ? &bad_ : nullptr);
+    StepResult result = worst_verdict(region.threads, leads ? &bad_ : nullptr);
     if (result == StepResult::kDone) {
       losses.add(kernels<T>().sum_f64(lane.row_loss.data(), n), place);
       if (last) {

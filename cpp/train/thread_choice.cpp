@@ -22,6 +22,20 @@ constexpr double kHelpersWork = 3e5;
 /// itself all wait for it.
 constexpr double kWorthwhile = 0.95;
 
+/// A trial is worth its steps where the estimate for the team is below so many times that of one
+/// thread, and a step is not very long: these are always worth sharing, unless a processor is gone.
+constexpr double kFar = 1.7;
+constexpr double kLongStep = 5e-3;  // seconds
+
+/// A narrow layer alone waits for memory rather than for arithmetic, and shares its rows in one walk
+/// with one meeting: multiply-adds (or bytes of input) that make a helper worth having, some 5
+/// microseconds.
+constexpr double kNarrowWorkPerThread = 2e5;
+
+/// Multiply-adds of a second on one thread, and of narrow layers: for the length of a trial only.
+constexpr double kWorkPerSecond = 35e9;
+constexpr double kNarrowWorkPerSecond = 17e9;
+
 /// The largest of `parts` parts of 0..n-1 cut at multiples of `grain`, as a fraction of n.
 double largest_part(index_t n, index_t grain, index_t parts) {
   const index_t grains = (n + grain - 1) / grain;
@@ -44,28 +58,32 @@ double largest_weight_part(const Network& network, index_t grain, index_t parts)
 
 /// The fewest threads that no larger number beats by enough.
 template <class Time>
-int least_time(int most, double alone, const Time& time) {
-  int best = 1;
-  double least = alone;
+ThreadChoice least_time(int most, double alone, const Time& time) {
+  ThreadChoice choice;
+  choice.step_seconds = alone / kWorkPerSecond;
+  double least = kFar * alone;
   for (int threads = 2; threads <= most; ++threads) {
     const double now = time(threads);
     if (now >= kWorthwhile * least) continue;
-    best = threads;
+    choice.team = threads;
     least = now;
   }
-  return best;
+  choice.shares = least < kWorthwhile * alone;
+  choice.on_trial = choice.team > 1 && choice.step_seconds < kLongStep;
+  return choice;
 }
 
 }  // namespace
 
-int threads_by_tiles(const StepShape& shape, int most, index_t row_grain, index_t weight_grain) {
+ThreadChoice threads_by_tiles(const StepShape& shape, int most, index_t row_grain,
+                              index_t weight_grain) {
   const auto rows = static_cast<double>(shape.rows);
   // Two thirds are passes over rows, a third is products for the weights' gradients.
   const double row_work = rows * (shape.work_per_row * (2.0 / 3.0) + kRowWork);
   const double weight_work = rows * shape.work_per_row * (1.0 / 3.0);
   const index_t chunks = (shape.rows + shape.chunk_rows - 1) / shape.chunk_rows;
   const double alone = row_work + weight_work;
-  if (alone <= kSharingWork) return 1;
+  if (alone <= kSharingWork) return {};
   return least_time(most, alone, [&](int threads) {
     const double sharing = kSharingWork + kSharingWorkEach * threads;
     return row_work * largest_part(shape.chunk_rows, row_grain, threads) +
@@ -74,12 +92,23 @@ int threads_by_tiles(const StepShape& shape, int most, index_t row_grain, index_
   });
 }
 
-int threads_by_chunks(const StepShape& shape, int most) {
+ThreadChoice threads_by_chunks(const StepShape& shape, int most) {
   const double alone = static_cast<double>(shape.rows) * (shape.work_per_row + kRowWork);
-  if (alone <= kHelpersWork) return 1;
+  if (alone <= kHelpersWork) return {};
   return least_time(most, alone, [&](int threads) {
     return alone * largest_part(shape.rows, shape.chunk_rows, threads) + kHelpersWork;
   });
+}
+
+ThreadChoice threads_by_narrow_chunks(const StepShape& shape, int most) {
+  const double work = static_cast<double>(shape.rows) * shape.work_per_row;
+  ThreadChoice choice;
+  choice.team =
+      static_cast<int>(std::clamp(work / kNarrowWorkPerThread, 1.0, static_cast<double>(most)));
+  choice.shares = choice.team > 1;
+  choice.step_seconds = work / kNarrowWorkPerSecond;
+  choice.on_trial = choice.shares && choice.step_seconds < kLongStep;
+  return choice;
 }
 
 }  // namespace schuss

@@ -28,12 +28,21 @@ class TrainerOf final : public Trainer {
             const ArrayView& x, const ArrayView& target, const TrainOptions& options);
 
   RunStatus run(index_t until_epoch, double seconds, const Poll& poll) override;
-  int threads() const override { return step_of_.threads(); }
+  int threads() const override {
+    const ThreadChoice& choice = step_of_.choice();
+    return choice.shares ? choice.team : 1;
+  }
 
  private:
+  /// What the other threads of a team do until all meet.
+  enum class Next : std::uint8_t { kShare, kWait, kEnd };
+
   void start_epoch();
   void finish_epoch();
   RunStatus run_steps(index_t until_epoch);
+  void lead(const Region& region, Next* next, index_t until_epoch, RunStatus* status);
+  bool make_step(const Region& region, index_t until_epoch, RunStatus* status);
+  index_t rows_of_step() const { return std::min(batch_, n_rows_ - step_ * batch_); }
   bool keep_books(StepResult result, index_t count, index_t until_epoch, RunStatus* status);
   bool is_line() const;
   RunStatus run_line(index_t until_epoch);
@@ -49,6 +58,7 @@ class TrainerOf final : public Trainer {
   index_t n_rows_;
   index_t batch_;
   BatchStep<T> step_of_;
+  ThreadTrial trial_;
   Snapshot snapshot_;
   Stopwatch watch_;
   bool epoch_open_ = false;      // start_epoch has run for the epoch under way
@@ -74,6 +84,9 @@ TrainerOf<T>::TrainerOf(std::shared_ptr<const Network> network, const LossSpec& 
   require(options.first_step >= 0 && options.first_step < std::max<index_t>(steps_per_epoch_, 1),
           "first_step: expected a step of the epoch");
   step_ = options.first_step;
+  const ThreadChoice& choice = step_of_.choice();
+  trial_ = choice.on_trial ? ThreadTrial(step_of_.shape(), choice.shares, choice.step_seconds)
+                           : ThreadTrial(choice.team > 1);
   snapshot_ = Snapshot(optimizer_, step_of_.slots());
 }
 
@@ -144,27 +157,62 @@ RunStatus TrainerOf<T>::check_last_update() {
 }
 
 /// The first thread keeps the books. Where it leads, the others only help; else all walk the same
-/// steps, and wait while it does.
+/// steps, and wait while it does, or while it makes steps alone.
 template <class T>
 RunStatus TrainerOf<T>::run_steps(index_t until_epoch) {
   if (epochs_done() >= until_epoch) return RunStatus::kDone;
   if (!epoch_open_) start_epoch();
-  RunStatus status = RunStatus::kDone;
-  bool go_on = true;
+  const auto epochs = static_cast<double>(until_epoch - epochs_done());
+  const bool team = trial_.begin_run(epochs * static_cast<double>(steps_per_epoch_));
   step_of_.prepare();
-  run_region(step_of_.threads(), [&](const Region& region) {
-    const bool is_led = step_of_.is_led();
-    if (is_led && region.thread != 0) return step_of_.help(region);
-    const Dismissal<T> dismissal{step_of_};
-    do {
-      const index_t first = step_ * batch_;
-      const index_t count = std::min(batch_, n_rows_ - first);
-      const StepResult result = step_of_.run(region, first, count, watch_);
-      if (region.thread == 0) go_on = keep_books(result, count, until_epoch, &status);
-      if (!is_led) region.meet();
-    } while (go_on);
+  step_of_.share(trial_.shares());
+  RunStatus status = RunStatus::kDone;
+  // What all do next, told anew for each meeting: who comes late to read it must not find what is told
+  // at the one after.
+  Next next[2] = {trial_.shares() ? Next::kShare : Next::kWait, Next::kEnd};
+  run_region(team ? step_of_.choice().team : 1, [&](const Region& region) {
+    if (region.thread == 0) {
+      const Dismissal<T> dismissal{step_of_};
+      return lead(region, next, until_epoch, &status);
+    }
+    if (step_of_.is_led()) return step_of_.help(region);
+    for (int at = 0; next[at] != Next::kEnd; at ^= 1) {
+      if (next[at] == Next::kShare) step_of_.run(region, step_ * batch_, rows_of_step(), watch_);
+      region.meet();
+    }
   });
+  trial_.end_run();
   return status == RunStatus::kDone ? check_last_update() : status;
+}
+
+/// The first thread's part of a run: all of it, or what the others have no share in.
+template <class T>
+void TrainerOf<T>::lead(const Region& region, Next* next, index_t until_epoch, RunStatus* status) {
+  Barrier nobody(1, 0);
+  const Region alone{0, 1, &nobody, nullptr, 0};
+  bool go_on = true;
+  trial_.begin_steps();
+  for (int at = 0; go_on; at ^= 1) {
+    do {
+      go_on = make_step(trial_.shares() ? region : alone, until_epoch, status);
+    } while (go_on && (step_of_.is_led() || !trial_.shares()));
+    if (!go_on) trial_.end_steps();
+    if (step_of_.is_led()) return;
+    next[at ^ 1] = !go_on ? Next::kEnd : Next::kShare;
+    region.meet();
+  }
+}
+
+/// False: it was the run's last.
+template <class T>
+bool TrainerOf<T>::make_step(const Region& region, index_t until_epoch, RunStatus* status) {
+  const index_t count = rows_of_step();
+  const StepResult result = step_of_.run(region, step_ * batch_, count, watch_);
+  if (trial_.is_on()) {
+    trial_.end_step(static_cast<double>(count) / static_cast<double>(batch_));
+    step_of_.share(trial_.shares());
+  }
+  return keep_books(result, count, until_epoch, status);
 }
 
 /// After a step; false ends the run.

@@ -58,7 +58,7 @@ class Trainer {
   /// Steps of the epoch under way.
   index_t steps_done() const { return step_; }
   index_t steps_per_epoch() const { return steps_per_epoch_; }
-  /// Threads that share a step's work; chosen by its size.
+  /// Threads that share a step's work, by its size; a trial may find otherwise.
   virtual int threads() const = 0;
   const Failure& failure() const { return failure_; }
 
