@@ -193,12 +193,15 @@ void TrainerOf<T>::lead(const Region& region, Next* next, index_t until_epoch, R
   bool go_on = true;
   trial_.begin_steps();
   for (int at = 0; go_on; at ^= 1) {
-    do {
+    bool meets = false;  // a shared step has not ended before all meet, nor do they know of another
+    while (go_on && !meets) {
+      meets = !step_of_.is_led() && trial_.shares();
       go_on = make_step(trial_.shares() ? region : alone, until_epoch, status);
-    } while (go_on && (step_of_.is_led() || !trial_.shares()));
+      meets = meets || (!step_of_.is_led() && trial_.shares());
+    }
     if (!go_on) trial_.end_steps();
     if (step_of_.is_led()) return;
-    next[at ^ 1] = !go_on ? Next::kEnd : Next::kShare;
+    next[at ^ 1] = !go_on ? Next::kEnd : trial_.shares() ? Next::kShare : Next::kWait;
     region.meet();
   }
 }

@@ -24,6 +24,7 @@
 #include "parallel/shares.hpp"
 #include "parallel/team.hpp"
 #include "train/evaluate.hpp"
+#include "train/thread_trial.hpp"
 #include "train/trainer.hpp"
 
 namespace {
@@ -57,6 +58,7 @@ struct Case {
   std::vector<index_t> widths;
   index_t rows;
   index_t batch;
+  double momentum = 0.9;  // 0: weights move as their gradient is made
 };
 
 /// A net with its data, ready to train; parameters and data depend on the case alone.
@@ -86,7 +88,7 @@ class Job {
     network_ = std::make_shared<schuss::CallableNetwork>(layers);
     schuss::GroupOptions options;
     options.lr = 0.05;
-    options.momentum = 0.9;
+    options.momentum = which.momentum;
     optimizer_.add_group({parameters.begin(), parameters.end()}, options);
     x_.resize(static_cast<std::size_t>(rows_ * which.widths.front()));
     y_.resize(static_cast<std::size_t>(rows_ * which.widths.back()));
@@ -169,6 +171,20 @@ bool any_number_of_threads(const Case& which) {
   }
   return report(same && most > 1, std::string(which.name) + " on 1 to 4 threads, at most " +
                                       std::to_string(most) + " of them used");
+}
+
+/// The same bits where every other step is one thread's alone.
+bool now_shared_now_not(const Case& which) {
+  std::vector<std::string> results;
+  for (const auto mode : {schuss::TrialMode::kNever, schuss::TrialMode::kAlternating}) {
+    const schuss::TrialMode before = schuss::set_trial_mode(mode);
+    schuss::set_num_threads(3);
+    Job job(which);
+    job.train(2, go_on);
+    results.push_back(job.result());
+    schuss::set_trial_mode(before);
+  }
+  return report(results[0] == results[1], std::string(which.name) + ", every other step shared");
 }
 
 /// Two models trained at once give what each gives alone.
@@ -336,10 +352,14 @@ bool exception_in_a_worker() {
 
 int main() {
   const Case tiles{"tiles", {200, 120, 96}, 384, 96};
+  const Case plain{"plain", {200, 120, 96}, 384, 96, 0.0};
   const Case chunks{"chunks", {20, 24, 3}, 2048, 0};
   const Case narrow{"narrow", {40, 1}, 8192, 0};
   bool good = true;
-  for (const Case& which : {tiles, chunks, narrow}) good = any_number_of_threads(which) && good;
+  for (const Case& which : {tiles, plain, chunks, narrow}) {
+    good = any_number_of_threads(which) && good;
+    good = now_shared_now_not(which) && good;
+  }
   good = side_by_side(tiles, chunks) && good;
   good = one_model_in_two_threads(tiles) && good;
   good = every_piece_once() && good;
