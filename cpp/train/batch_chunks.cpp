@@ -23,6 +23,8 @@ StepResult BatchStep<T>::chunk_gradients(Lane& lane, const RowSet& rows, T* aren
   if (lane.narrow != nullptr) {
     LossBlock<T> block = loss_.block();
     if (!lane.targets.take(rows, &block, bad)) return StepResult::kBadTarget;
+    if (rows.next != nullptr)
+      lane.targets.fetch_ahead(rows.next, std::min(rows.next_count, rows.count));
     block.scale = loss_.scale(divisor_);
     block.row_loss = lane.row_loss.data();
     const Stage& layer = network_.stages().front();
@@ -40,13 +42,34 @@ StepResult BatchStep<T>::chunk_gradients(Lane& lane, const RowSet& rows, T* aren
   return result;
 }
 
+/// Tells which rows its thread will probably take after a chunk's, so that they are asked for before
+/// it ends. Threads that are as fast as each other take chunks in turn.
+template <class T>
+void BatchStep<T>::look_ahead(int thread, index_t position, RowSet* rows) {
+  if (!shares_ && shuffle_) {
+    rows->next = rows->numbers + rows->count;
+    rows->next_count = rows->known - rows->count;
+    return;
+  }
+  const index_t next = position + (shares_ ? choice_.team * kChunkRows : rows->count);
+  if (shuffle_) {
+    const RowOrder::Numbers numbers = orders_[static_cast<std::size_t>(thread)].rows.look(next);
+    rows->next = numbers.at;
+    rows->next_count = numbers.known;
+  } else {
+    rows->next_first = next;
+    rows->next_count = std::max<index_t>(x_.rows - next, 0);
+  }
+}
+
 /// The i-th chunk of the open round.
 template <class T>
 void BatchStep<T>::do_chunk(int thread, index_t i) {
   Lane& lane = *lanes_[static_cast<std::size_t>(thread)];
   Verdict& verdict = verdicts_[static_cast<std::size_t>(i)];
   const ChunkPlace place = plan_.place(window_first_ + i);
-  const RowSet rows = rows_at(thread, step_first_ + place.at, place.rows, 0);
+  RowSet rows = rows_at(thread, step_first_ + place.at, place.rows, 0);
+  if (lane.narrow != nullptr) look_ahead(thread, step_first_ + place.at, &rows);
   verdict.result = chunk_gradients(lane, rows, place_of_gradient(i, place), &verdict.bad);
   if (verdict.result != StepResult::kDone) return;
   verdict.loss = kernels<T>().sum_f64(lane.row_loss.data(), place.rows);
@@ -99,7 +122,23 @@ StepResult BatchStep<T>::run_chunks(const Region& region, index_t first, index_t
     stop_wanted_ = watch.add_work(work_per_row_ * static_cast<double>(rows));
     if (stop_wanted_ && window_first_ + n < chunks) return StepResult::kStopped;
   }
-  if (!set_loss(loss_sum_)) return StepResult::kNonFinite;
+  if (!set_loss(loss_sum_.result())) return StepResult::kNonFinite;
+  begin_updates();
+  update_part({});
+  return StepResult::kDone;
+}
+
+/// A batch of one chunk through one narrow layer: steps of a few hundred nanoseconds, in which finding
+/// the chunk's places in plan and trees takes as long as the chunk.
+template <class T>
+StepResult BatchStep<T>::run_one_chunk(index_t first, index_t count, Stopwatch& watch) {
+  Lane& lane = *lanes_.front();
+  RowSet rows = rows_at(0, first, count, 0);
+  look_ahead(0, first, &rows);
+  const StepResult result = chunk_gradients(lane, rows, tree_.result(), &bad_);
+  if (result != StepResult::kDone) return result;
+  stop_wanted_ = watch.add_work(work_per_row_ * static_cast<double>(count));
+  if (!set_loss(kernels<T>().sum_f64(lane.row_loss.data(), count))) return StepResult::kNonFinite;
   begin_updates();
   update_part({});
   return StepResult::kDone;
@@ -112,15 +151,19 @@ void BatchStep<T>::help(const Region& region) {
 
 template float* BatchStep<float>::place_of_gradient(index_t, const ChunkPlace&);
 template StepResult BatchStep<float>::chunk_gradients(Lane&, const RowSet&, float*, BadElement*);
+template void BatchStep<float>::look_ahead(int, index_t, RowSet*);
 template void BatchStep<float>::do_chunk(int, index_t);
 template void BatchStep<float>::fold(index_t);
 template StepResult BatchStep<float>::run_chunks(const Region&, index_t, index_t, Stopwatch&);
+template StepResult BatchStep<float>::run_one_chunk(index_t, index_t, Stopwatch&);
 template void BatchStep<float>::help(const Region&);
 template double* BatchStep<double>::place_of_gradient(index_t, const ChunkPlace&);
 template StepResult BatchStep<double>::chunk_gradients(Lane&, const RowSet&, double*, BadElement*);
+template void BatchStep<double>::look_ahead(int, index_t, RowSet*);
 template void BatchStep<double>::do_chunk(int, index_t);
 template void BatchStep<double>::fold(index_t);
 template StepResult BatchStep<double>::run_chunks(const Region&, index_t, index_t, Stopwatch&);
+template StepResult BatchStep<double>::run_one_chunk(index_t, index_t, Stopwatch&);
 template void BatchStep<double>::help(const Region&);
 
 }  // namespace schuss

@@ -83,8 +83,9 @@ BatchStep<T>::BatchStep(const Network& network, const LossSpec& loss, Optimizer&
   // The last is for steps of one thread, which takes one stretch after the other.
   const int n_orders = choice_.team == 1 ? 1 : choice_.team + 1;
   for (int i = 0; i < n_orders; ++i) {
-    const index_t ahead = i == n_orders - 1 ? NarrowWalk<T>::kRowsAhead : 0;
-    orders_.push_back({RowOrder(shuffle ? chunk_rows_ : 0, shuffle ? ahead : 0),
+    const index_t ahead = i == n_orders - 1 && shuffle ? kWalkRows : 0;
+    const index_t look = by_chunks_ && shuffle ? walk_rows<T>(x.cols) : 0;
+    orders_.push_back({RowOrder(shuffle ? chunk_rows_ : 0, ahead, look),
                        AlignedBuffer<index_t>(by_chunks_ ? 0 : chunk_rows_)});
   }
   set_order(order_);
@@ -231,8 +232,8 @@ StepResult BatchStep<T>::worst_verdict(index_t count, BadElement* bad) const {
 }
 
 template <class T>
-bool BatchStep<T>::set_loss(const ShardedSum& sums) {
-  loss_value_ = loss_.value(sums.result(), divisor_);
+bool BatchStep<T>::set_loss(double sum) {
+  loss_value_ = loss_.value(sum, divisor_);
   return std::isfinite(loss_value_);
 }
 
@@ -284,12 +285,13 @@ template <class T>
 StepResult BatchStep<T>::run(const Region& region, index_t first, index_t count, Stopwatch& watch) {
   if (region.thread == 0) {
     shared_result_ = find_divisor(first, count);
-    deal_rows(ShardPlan(count, shards_).place(0).rows);
+    if (!by_chunks_) deal_rows(ShardPlan(count, shards_).place(0).rows);
     stop_wanted_ = false;
   }
   if (by_chunks_) {
     if (shared_result_ != StepResult::kDone) return shared_result_;
-    return run_chunks(region, first, count, watch);
+    const bool one = lanes_.front()->narrow != nullptr && batch_ <= kChunkRows && shards_ == 1;
+    return one ? run_one_chunk(first, count, watch) : run_chunks(region, first, count, watch);
   }
   Workspace<T>& workspace = lanes_.front()->workspace;
   if (!packed_) {

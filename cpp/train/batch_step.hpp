@@ -141,12 +141,14 @@ class BatchStep {
   StepResult run_tiles(const Region& region, index_t first, index_t count, Stopwatch& watch);
   // By chunks.
   StepResult run_chunks(const Region& region, index_t first, index_t count, Stopwatch& watch);
+  StepResult run_one_chunk(index_t first, index_t count, Stopwatch& watch);
+  void look_ahead(int thread, index_t position, RowSet* rows);
   void do_chunk(int thread, index_t i);
   StepResult chunk_gradients(Lane& lane, const RowSet& rows, T* arena, BadElement* bad);
   T* place_of_gradient(index_t i, const ChunkPlace& place);
   void fold(index_t n);
   void close_shard(const ChunkPlace& place);
-  bool set_loss(const ShardedSum& sums);
+  bool set_loss(double sum);
   void begin_updates();
   void cancel_updates();
   void update_part(Part part, const Descent<T>* descents = nullptr);

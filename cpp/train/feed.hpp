@@ -17,6 +17,10 @@ struct RowSet {
   index_t count = 0;
   index_t at = 0;
   index_t known = 0;  // of `numbers`: those past `count` come next
+  // What will be asked for after these rows, probably: by number, or next_first, next_first + 1, ...
+  const index_t* next = nullptr;
+  index_t next_first = 0;
+  index_t next_count = 0;
 };
 
 /// Feeds chunks of a two-dimensional array. In order and of the model's dtype they are used where
@@ -77,6 +81,10 @@ class TargetFeed {
     block->target = target.data;
     block->ld_target = target.ld;
     return good;
+  }
+  /// Has the targets of these rows fetched, as far as each is one number.
+  void fetch_ahead(const index_t* rows, index_t count) const {
+    if (numbers_.view().cols == 1) prefetch_starts(numbers_.view(), rows, count);
   }
   /// The chunk's labels, of the rows taken so far.
   const std::int64_t* labels() const { return labels_.data(); }

@@ -310,9 +310,8 @@ const T* direct_rows(const ArrayView& view) noexcept {
   return reinterpret_cast<const T*>(view.data);
 }
 
-void prefetch_row(const ArrayView& view, index_t row) noexcept {
-  const index_t bytes = element_bytes(view.type);
-  prefetch(view.at(row, 0), view.col_stride == bytes ? view.cols * bytes : bytes);
+void prefetch_starts(const ArrayView& view, const index_t* rows, index_t count) noexcept {
+  for (index_t i = 0; i < count; ++i) __builtin_prefetch(view.at(rows[i], 0));
 }
 
 void gather_labels(const ArrayView& view, const index_t* rows, index_t first, index_t count,

@@ -48,8 +48,8 @@ inline index_t direct_ld(const ArrayView& view) {
   return view.row_stride / element_bytes(view.type);
 }
 
-/// Asks the cache for the start of a row that will be gathered soon. `row` lies inside the view.
-void prefetch_row(const ArrayView& view, index_t row) noexcept;
+/// Asks the cache for the first elements of rows that will be gathered soon. They lie inside the view.
+void prefetch_starts(const ArrayView& view, const index_t* rows, index_t count) noexcept;
 
 /// to[i] = view(rows[i], 0) for i < count. The type is an integer or bool, and `find_bad_label` found
 /// nothing. Whoever indexes with the labels relies on nobody writing to the array in between.

@@ -43,7 +43,9 @@ bool NarrowWalk<T>::run(const Stage& layer, const RowSet& rows, const BoundLoss<
     pass.ldx = direct_ld(view_);
     pass.x = rows.numbers != nullptr ? direct_ : direct_ + rows.first * pass.ldx;
     pass.list = rows.numbers;
-    pass.listed = rows.known;
+    pass.next = rows.next != nullptr ? direct_ : direct_ + rows.next_first * pass.ldx;
+    pass.next_list = rows.next;
+    pass.next_rows = rows.next_count;
     pass.rows = rows.count;
     kernels<T>().narrow_pass(pass);
   } else {

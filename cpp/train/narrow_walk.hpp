@@ -29,9 +29,6 @@ class NarrowWalk {
                          const LossBlock<T>& block, const GradientMap& map, T* gradients,
                          BadElement* bad);
 
-  /// Rows worth knowing ahead of those asked for.
-  static constexpr index_t kRowsAhead = 64;
-
  private:
   static constexpr index_t kStagedRows = 32;
 

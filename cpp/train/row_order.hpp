@@ -21,8 +21,11 @@ class RowOrder {
 
   /// `most`: the largest count asked for. `ahead`: how many more to know, when the epoch has them.
   /// With ahead = 0 stretches do not follow each other, and nothing is computed beyond them.
-  RowOrder(index_t most, index_t ahead)
-      : ahead_(ahead), numbers_(ahead > 0 ? std::max(kStretch, 2 * (most + ahead)) : most) {}
+  /// `look`: the largest count that is looked at.
+  RowOrder(index_t most, index_t ahead, index_t look = 0)
+      : ahead_(ahead),
+        numbers_(ahead > 0 ? std::max(kStretch, 2 * (most + ahead)) : most),
+        looked_at_(look) {}
 
   /// Another order. It outlives its use here.
   void set(const Permutation& permutation) {
@@ -36,6 +39,17 @@ class RowOrder {
     const index_t until = std::min(position + count + ahead_, n);
     if (position < first_ || until > first_ + known_) compute(position, count, n);
     return {numbers_.data() + (position - first_), first_ + known_ - position};
+  }
+
+  /// The first of those at `position` and after it, as many as the epoch has, up to the constructor's
+  /// `look`; what was taken stays.
+  Numbers look(index_t position) {
+    const auto n = static_cast<index_t>(permutation_->size());
+    const index_t count = std::clamp<index_t>(n - position, 0, looked_at_.size());
+    if (count > 0) {
+      permutation_->fill(static_cast<std::uint64_t>(position), count, looked_at_.data());
+    }
+    return {looked_at_.data(), count};
   }
 
  private:
@@ -58,6 +72,7 @@ class RowOrder {
   const Permutation* permutation_ = nullptr;
   index_t ahead_;
   AlignedBuffer<index_t> numbers_;
+  AlignedBuffer<index_t> looked_at_;
   index_t first_ = 0;
   index_t known_ = 0;
 };

@@ -199,7 +199,12 @@ class ElementwiseLoss {
   void run_column() const {
     const V weight = S::set1(b_.weight == nullptr ? T{1} : b_.weight[0]);
     const V pos_weight = S::set1(b_.pos_weight == nullptr ? T{1} : b_.pos_weight[0]);
-    for (index_t r = 0; r < b_.rows; r += S::kWidth) {
+    index_t first = 0;
+    if (b_.element_loss == nullptr && b_.element_scale == nullptr && b_.row_scale == nullptr &&
+        b_.d_prediction != nullptr && b_.row_loss != nullptr) {
+      first = plain_column(weight, pos_weight);
+    }
+    for (index_t r = first; r < b_.rows; r += S::kWidth) {
       with_register<T>(
           b_.rows - r, [&](auto at) __attribute__((always_inline)) {
             const V row_scale = b_.row_scale == nullptr ? S::set1(T{1}) : at.load(b_.row_scale + r);
@@ -208,6 +213,23 @@ class ElementwiseLoss {
             if (b_.row_loss != nullptr) at.store(b_.row_loss + r, S::add(value, S::zero()));
           });
     }
+  }
+
+  /// Whole registers of a column, as a training step asks for them: row losses and gradients, of
+  /// every row alike. Returns where they end.
+  index_t plain_column(V weight, V pos_weight) const {
+    const V scale = S::set1(scale_);
+    index_t r = 0;
+    for (; r + S::kWidth <= b_.rows; r += S::kWidth) {
+      LossTerm<T> term = formula_(S::load(b_.prediction + r), S::load(b_.target + r), pos_weight);
+      if constexpr (kWeighted) {
+        term.value = S::mul(term.value, weight);
+        term.d_prediction = S::mul(term.d_prediction, weight);
+      }
+      S::store(b_.d_prediction + r, S::mul(term.d_prediction, scale));
+      S::store(b_.row_loss + r, S::add(term.value, S::zero()));
+    }
+    return r;
   }
 
   template <class Access>
