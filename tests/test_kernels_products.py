@@ -217,10 +217,11 @@ def test_product_of_small_integers_is_exact_at_every_size(isa, dtype, packed):
 
 
 # (m, n, k): one row, few rows, more than a tile of rows; partial vectors and panels; more depth
-# than a block of 256, and just as much.
+# than a block of 256, and just as much; depths up to 6, whose b stays in registers, and 7.
 SHAPES = [
     (1, 1, 1), (1, 200, 33), (2, 65, 300), (3, 47, 256), (5, 10, 784), (7, 33, 9), (13, 17, 31),
-    (25, 49, 64), (32, 6, 257), (9, 3, 513), (48, 1, 16), (4, 130, 0),
+    (25, 49, 64), (32, 6, 257), (9, 3, 513), (48, 1, 16), (4, 130, 0), (4, 24, 2), (8, 64, 4),
+    (33, 79, 6), (21, 48, 5), (17, 200, 3), (12, 32, 7),
 ]  # fmt: skip
 
 
@@ -263,11 +264,13 @@ def test_product_cut_in_two_and_resumed_keeps_its_bits(isa, dtype, packed):
     assert c.tobytes() == whole.tobytes()
 
 
+@pytest.mark.parametrize("repeats", [1, 7])
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_product_relu_gives_plus_zero_and_passes_nan(isa, dtype):
+def test_product_relu_gives_plus_zero_and_passes_nan(isa, dtype, repeats):
+    """Repeated, the columns fill registers."""
     a = np.array([[1.0], [-1.0], [np.nan], [np.inf]], dtype)
-    b = np.array([[-0.0, 0.0, -3.0, 3.0, np.nan]], dtype)
+    b = np.tile(np.array([[-0.0, 0.0, -3.0, 3.0, np.nan]], dtype), repeats)
     zero, nan, inf = 0.0, np.nan, np.inf
     expected = [
         [zero, zero, zero, 3.0, nan],
@@ -275,18 +278,19 @@ def test_product_relu_gives_plus_zero_and_passes_nan(isa, dtype):
         [nan] * 5,
         [nan, nan, zero, inf, nan],
     ]
-    c = np.full((4, 5), CANARY, dtype)
+    c = np.full((4, 5 * repeats), CANARY, dtype)
     with np.errstate(invalid="ignore"):
         testing.product(isa, a, b, c, "zero", "relu")
-    np.testing.assert_array_equal(c, np.array(expected, dtype))
+    np.testing.assert_array_equal(c, np.tile(np.array(expected, dtype), repeats))
     assert not np.signbit(c[c == 0]).any()
     # The mask of a NaN gate keeps the gradient: NaN <= 0 is false.
-    gate = np.array([[nan, -0.0, 1.0, -1.0, inf]], dtype)
-    ones = np.ones((1, 1), dtype)
-    row = np.array([[-5.0, -6.0, -7.0, -8.0, -9.0]], dtype)
-    c = np.full((1, 5), CANARY, dtype)
+    gate = np.tile(np.array([[nan, -0.0, 1.0, -1.0, inf]], dtype), (4, repeats))
+    ones = np.ones((4, 1), dtype)
+    row = np.tile(np.array([[-5.0, -6.0, -7.0, -8.0, -9.0]], dtype), repeats)
+    c = np.full((4, 5 * repeats), CANARY, dtype)
     testing.product(isa, ones, row, c, "zero", "relu_mask", gate=gate)
-    assert c.tobytes() == np.array([[-5.0, 0.0, -7.0, 0.0, -9.0]], dtype).tobytes()
+    kept = np.array([-5.0, 0.0, -7.0, 0.0, -9.0], dtype)
+    assert c.tobytes() == np.tile(kept, (4, repeats)).tobytes()
 
 
 @pytest.mark.parametrize("transposed", [False, True])

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "kernels/body/packing.inl"
+#include "kernels/body/shallow.inl"
 #include "kernels/body/tiles.inl"
 
 namespace schuss {
@@ -28,18 +29,23 @@ struct TileRow {
 /// Cuts m rows into tiles of at most `most`, as equal as possible: no tile of one row at the end that
 /// would leave the ports idle.
 struct RowTiles {
-  index_t left;
-  index_t tiles;
+  index_t tiles;   // still to come
+  index_t higher;  // of these, the first, which have a row more
+  index_t rows;    // of the others
 
-  RowTiles(index_t m, index_t most) : left(m), tiles((m + most - 1) / most) {}
-  /// Rows of the next tile; 0 after the last.
-  index_t next() {
-    if (tiles == 0) return 0;
-    const index_t rows = (left + tiles - 1) / tiles;
-    left -= rows;
-    --tiles;
-    return rows;
+  RowTiles(index_t m, index_t most) : tiles((m + most - 1) / most), higher(0), rows(0) {
+    if (tiles == 0) return;
+    rows = m / tiles;
+    higher = m - rows * tiles;
   }
+  /// Rows of the next tile, which it takes; 0 after the last.
+  index_t next() {
+    const index_t height = peek();
+    --tiles;
+    --higher;
+    return height;
+  }
+  index_t peek() const { return tiles <= 0 ? 0 : rows + (higher > 0 ? 1 : 0); }
 };
 
 /// a of a depth block. Packed: tile after tile, each [depth, rows of the tile].
@@ -66,14 +72,19 @@ inline void fetch_lines(Fetch& f) {
   }
 }
 
+/// Results up to this size stay in L1 from one product to the next.
+inline constexpr index_t kNearBytes = 16 * 1024;
+
 /// All rows of one column panel of kVecs vectors.
 template <class T, int kVecs, bool kPartial, Walk kWalk>
 void run_panel(Tile<T> t, const Left<T>& a) {
   static constexpr auto kTiles = TileRow<T, kVecs, kPartial, kWalk>::make();
   RowTiles tiles(a.m, TileShape<T>::rows(kVecs));
+  const bool comes_near =
+      t.depth >= kFarDepth && a.m * t.ldc * static_cast<index_t>(sizeof(T)) > kNearBytes;
   while (const index_t rows = tiles.next()) {
     // The next tile's results come near while this one is worked out.
-    const index_t ahead = tiles.tiles > 0 && t.depth >= kFarDepth ? tiles.left / tiles.tiles : 0;
+    const index_t ahead = comes_near ? tiles.peek() : 0;
     for (index_t i = rows; i < rows + ahead; ++i) __builtin_prefetch(t.c + i * t.ldc, 1);
     if (a.fetch != nullptr) fetch_lines(*a.fetch);
     if (a.packed) t.lda = rows;
@@ -125,9 +136,10 @@ void run_panel_of(int vecs, const Tile<T>& t, const Left<T>& a, index_t columns)
   }
 }
 
-/// Rows row..row+a.m of c, all columns, depths first..first+depth.
+/// Rows row..row+a.m of c, all columns from `column` on, depths first..first+depth.
 template <class T>
-void run_block(const Product<T>& p, const Left<T>& a, index_t row, index_t first, index_t depth) {
+void run_block(const Product<T>& p, const Left<T>& a, index_t row, index_t column, index_t first,
+               index_t depth) {
   constexpr index_t kPanel = TileShape<T>::kPanel;
   constexpr index_t kWidth = Simd<T>::kWidth;
   Tile<T> t{};
@@ -142,9 +154,11 @@ void run_block(const Product<T>& p, const Left<T>& a, index_t row, index_t first
   t.rate = p.rate;
   const bool fixed = p.packed || a.packed || p.copy != nullptr;
   const int most = fixed ? TileShape<T>::kVecs : TileShape<T>::wide_vecs(a.m);
-  index_t j = 0;
+  index_t j = column;
   while (j < p.n) {
-    t.b = p.packed ? p.b + j * p.k + first * kPanel : p.b + first * p.ldb + j;
+    const index_t in_panel = j % kPanel;  // 0, except where a product begins at another column
+    t.b =
+        p.packed ? p.b + (j - in_panel) * p.k + first * kPanel + in_panel : p.b + first * p.ldb + j;
     t.c = p.c + row * p.ldc + j;
     t.bias = p.bias == nullptr ? nullptr : p.bias + j;
     t.gate = p.gate == nullptr ? nullptr : p.gate + row * p.ldgate + j;
@@ -233,8 +247,8 @@ void run_copied(const Product<T>& p, index_t first, index_t depth) {
   index_t row = 0;
   while (const index_t m = blocks.next()) {
     copy_left(p, row, m, first, depth, copy);
-    run_block(p, {copy, lda, along ? Walk::kAlong : Walk::kAcross, !along, m, p.fetch}, row, first,
-              depth);
+    run_block(p, {copy, lda, along ? Walk::kAlong : Walk::kAcross, !along, m, p.fetch}, row, 0,
+              first, depth);
     row += m;
   }
 }
@@ -248,6 +262,8 @@ void product(const Product<T>& p) noexcept {
   const Walk walk = p.a_depth == 1 ? Walk::kAlong : Walk::kAcross;
   const index_t lda = walk == Walk::kAlong ? p.a_row : p.a_depth;
   const bool copies = left_is_copied(p);
+  const index_t column = shallow_columns(p);
+  if (column == p.n) return;
   // Blocks of nearly equal depth: a short one would cost as many stores and loads of c as the others.
   index_t blocks = (p.k + block / 2) / block;
   index_t first = 0;
@@ -258,7 +274,8 @@ void product(const Product<T>& p) noexcept {
     if (copies && depth <= kMostDepth) {
       run_copied(p, first, depth);
     } else {
-      run_block(p, {p.a + first * p.a_depth, lda, walk, false, p.m, p.fetch}, 0, first, depth);
+      run_block(p, {p.a + first * p.a_depth, lda, walk, false, p.m, p.fetch}, 0, column, first,
+                depth);
     }
     first += depth;
   } while (first < p.k);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/body/lanes.inl"
+#include "kernels/body/registers.inl"
 #include "kernels/body/transpose.inl"
 #include "kernels/body/unroll.inl"
 #include "kernels/kernels.hpp"
@@ -179,31 +180,61 @@ void small_gradient(const SmallGradient<T>& p) noexcept {
   }
 }
 
+/// Sums down kVecs registers of columns, the last of which may be in part.
+template <class T, int kVecs, class Last>
+[[gnu::always_inline]] inline void sums_down(const T* x, index_t ldx, index_t rows, T* sums,
+                                             Start start, Finish finish, Last last) {
+  using S = Simd<T>;
+  const auto load = [&](auto v, const T* from) __attribute__((always_inline)) {
+    if constexpr (v == kVecs - 1) {
+      return last.load(from + v * S::kWidth);
+    } else {
+      return S::load(from + v * S::kWidth);
+    }
+  };
+  typename S::V acc[kVecs];
+  unroll<kVecs>([&](auto v) __attribute__((always_inline)) {
+    acc[v] = start == Start::kResume ? load(v, sums) : S::zero();
+  });
+  for (index_t r = 0; r < rows; ++r) {
+    unroll<kVecs>([&](auto v) __attribute__((always_inline)) {
+      acc[v] = S::add(acc[v], load(v, x + r * ldx));
+    });
+  }
+  unroll<kVecs>([&](auto v) __attribute__((always_inline)) {
+    if (finish == Finish::kAdd) acc[v] = S::add(load(v, sums), acc[v]);
+    if constexpr (v == kVecs - 1) {
+      last.store(sums + v * S::kWidth, acc[v]);
+    } else {
+      S::store(sums + v * S::kWidth, acc[v]);
+    }
+  });
+}
+
 template <class T>
 void column_sums(const T* x, index_t ldx, index_t rows, index_t cols, T* sums, Start start,
                  Finish finish) noexcept {
-  using S = Simd<T>;
-  constexpr int kVecs = 4;
-  for (index_t j = 0; j < cols; j += kVecs * S::kWidth) {
-    typename S::P first[kVecs];
-    typename S::V acc[kVecs];
-    unroll<kVecs>([&](auto v) __attribute__((always_inline)) {
-      index_t n = cols - j - v * S::kWidth;
-      n = n < 0 ? 0 : (n > S::kWidth ? S::kWidth : n);
-      first[v] = S::prefix(n);
-      acc[v] = start == Start::kResume ? S::load(sums + j + v * S::kWidth, first[v]) : S::zero();
-    });
-    for (index_t r = 0; r < rows; ++r) {
-      const T* row = x + r * ldx + j;
-      unroll<kVecs>([&](auto v) __attribute__((always_inline)) {
-        acc[v] = S::add(acc[v], S::load(row + v * S::kWidth, first[v]));
-      });
+  constexpr index_t kWidth = Simd<T>::kWidth;
+  index_t j = 0;
+  const auto run = [&](auto vecs) __attribute__((always_inline)) {
+    with_register<T>(
+        cols - j - (vecs - 1) * kWidth, [&](auto last) __attribute__((always_inline)) {
+          sums_down<T, vecs>(x + j, ldx, rows, sums + j, start, finish, last);
+        });
+    j += vecs * kWidth;
+  };
+  // Eight chains cover an addition's latency.
+  while (j < cols) {
+    const index_t left = (cols - j + kWidth - 1) / kWidth;
+    if (left >= 8) {
+      run(Index<8>{});
+    } else if (left >= 4) {
+      run(Index<4>{});
+    } else if (left >= 2) {
+      run(Index<2>{});
+    } else {
+      run(Index<1>{});
     }
-    unroll<kVecs>([&](auto v) __attribute__((always_inline)) {
-      T* to = sums + j + v * S::kWidth;
-      if (finish == Finish::kAdd) acc[v] = S::add(S::load(to, first[v]), acc[v]);
-      S::store(to, first[v], acc[v]);
-    });
   }
 }
 
