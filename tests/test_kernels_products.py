@@ -217,11 +217,13 @@ def test_product_of_small_integers_is_exact_at_every_size(isa, dtype, packed):
 
 
 # (m, n, k): one row, few rows, more than a tile of rows; partial vectors and panels; more depth
-# than a block of 256, and just as much; depths up to 6, whose b stays in registers, and 7.
+# than a block of 256, and just as much; depths up to 6, whose b stays in registers, and 7;
+# rows that fill registers better than columns do.
 SHAPES = [
     (1, 1, 1), (1, 200, 33), (2, 65, 300), (3, 47, 256), (5, 10, 784), (7, 33, 9), (13, 17, 31),
     (25, 49, 64), (32, 6, 257), (9, 3, 513), (48, 1, 16), (4, 130, 0), (4, 24, 2), (8, 64, 4),
-    (33, 79, 6), (21, 48, 5), (17, 200, 3), (12, 32, 7),
+    (33, 79, 6), (21, 48, 5), (17, 200, 3), (12, 32, 7), (64, 10, 33), (135, 9, 16), (70, 6, 40),
+    (131, 12, 64), (33, 5, 64),
 ]  # fmt: skip
 
 

@@ -133,6 +133,8 @@ class ElementwiseLoss {
   void run() const {
     if (is_column()) {
       run_column();
+    } else if (b_.cols <= S::kWidth) {
+      run_short_rows();
     } else {
       for (index_t r = 0; r < b_.rows; ++r) run_row(r);
     }
@@ -194,6 +196,21 @@ class ElementwiseLoss {
                            __attribute__((always_inline)) { one_register(at, c, sum.part[part]); });
     });
     if (b_.row_loss != nullptr) b_.row_loss[r] = tree_sum(sum);
+  }
+
+  /// Rows of one register: what is alike in all rows is made once.
+  void run_short_rows() const {
+    with_register<T>(
+        b_.cols, [&](auto at) __attribute__((always_inline)) {
+          const V weight = load_or_one(at, b_.weight, 0);
+          const V pos_weight = load_or_one(at, b_.pos_weight, 0);
+          for (index_t r = 0; r < b_.rows; ++r) {
+            const V row_scale = S::set1(b_.row_scale == nullptr ? T{1} : b_.row_scale[r]);
+            Lanes<T> sum = Lanes<T>::zero();
+            sum.part[0] = S::add(sum.part[0], elements(at, r, 0, row_scale, weight, pos_weight));
+            if (b_.row_loss != nullptr) b_.row_loss[r] = tree_sum(sum);
+          }
+        });
   }
 
   void run_column() const {

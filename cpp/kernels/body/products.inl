@@ -6,6 +6,7 @@
 #include "kernels/body/packing.inl"
 #include "kernels/body/shallow.inl"
 #include "kernels/body/tiles.inl"
+#include "kernels/body/turned.inl"
 
 namespace schuss {
 namespace {
@@ -254,8 +255,7 @@ void run_copied(const Product<T>& p, index_t first, index_t depth) {
 }
 
 template <class T>
-void product(const Product<T>& p) noexcept {
-  if (p.m <= 0 || p.n <= 0) return;
+void run_product(const Product<T>& p) {
   // Adding to c, or taking from it, needs the whole chain in registers first.
   const bool onto_c = p.finish == Finish::kAdd || p.finish == Finish::kDescend;
   const index_t block = !onto_c ? kDepthBlock : (p.k > 0 ? p.k : 1);
@@ -279,6 +279,13 @@ void product(const Product<T>& p) noexcept {
     }
     first += depth;
   } while (first < p.k);
+}
+
+template <class T>
+void product(const Product<T>& p) noexcept {
+  if (p.m <= 0 || p.n <= 0) return;
+  if (is_turned(p)) return run_turned(p, &run_product<T>);
+  run_product(p);
 }
 
 template <class T>
