@@ -32,14 +32,20 @@ struct Shelf {
   std::size_t count = 0;
 };
 
-/// Outlives the cache in a thread that ends: blocks given back after that go to the allocator.
-thread_local bool ended = false;
-
+/// One thread-local object without a constructor or destructor: getting at it is one call in a shared
+/// library, and each guard would be another.
 struct Cache {
   std::array<Shelf, kSizes> shelves;
-  ~Cache() {
-    ended = true;
-    for (Shelf& shelf : shelves) {
+  bool ends_well = false;  // `ending` is there
+  bool ended = false;      // blocks given back after the thread's end go to the allocator
+};
+constinit thread_local Cache mine{};
+
+/// Empties the cache when the thread ends.
+struct Ending {
+  ~Ending() {
+    mine.ended = true;
+    for (Shelf& shelf : mine.shelves) {
       while (shelf.first != nullptr) {
         Block* block = shelf.first;
         shelf.first = block->next;
@@ -47,8 +53,9 @@ struct Cache {
       }
     }
   }
+  void prepare() { mine.ends_well = true; }
 };
-thread_local Cache cache;
+thread_local Ending ending;
 
 std::size_t shelf_of(std::size_t bytes) {
   return bytes <= kSmallest ? 0 : static_cast<std::size_t>(std::bit_width((bytes - 1) / kSmallest));
@@ -57,8 +64,9 @@ std::size_t shelf_of(std::size_t bytes) {
 }  // namespace
 
 void* take_block(std::size_t bytes) {
-  if (!kCaching || bytes > kLargest || ended) return ::operator new(bytes, kAlign);
+  if (!kCaching || bytes > kLargest) return ::operator new(bytes, kAlign);
   const std::size_t size = shelf_of(bytes);
+  Cache& cache = mine;
   Shelf& shelf = cache.shelves[size];
   if (shelf.first == nullptr) return ::operator new(kSmallest << size, kAlign);
   Block* block = shelf.first;
@@ -69,10 +77,14 @@ void* take_block(std::size_t bytes) {
 
 void give_block(void* memory, std::size_t bytes) noexcept {
   if (memory == nullptr) return;
-  if (!kCaching || bytes > kLargest || ended) return ::operator delete(memory, kAlign);
+  if (!kCaching || bytes > kLargest) return ::operator delete(memory, kAlign);
   const std::size_t size = shelf_of(bytes);
+  Cache& cache = mine;
   Shelf& shelf = cache.shelves[size];
-  if (shelf.count >= kMostBytes / (kSmallest << size)) return ::operator delete(memory, kAlign);
+  if (cache.ended || shelf.count >= kMostBytes / (kSmallest << size)) {
+    return ::operator delete(memory, kAlign);
+  }
+  if (!cache.ends_well) ending.prepare();
   shelf.first = ::new (memory) Block{shelf.first};
   ++shelf.count;
 }
