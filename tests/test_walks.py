@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import schuss
-from schuss import nn, optim
+from schuss import _schuss, nn, optim
 
 F32, F64 = schuss.float32, schuss.float64
 
@@ -113,6 +113,28 @@ def test_fit_gives_the_bits_of_the_general_kernels(
         assert parameters == expected
         runs.add(tuple(losses))
     assert len(runs) == 1
+
+
+@pytest.mark.parametrize("shuffle", [False, True], ids=["in order", "shuffled"])
+@pytest.mark.parametrize("batch", [95, 96, 128, 256])
+@pytest.mark.parametrize(
+    ("n_in", "n_out", "dtype"), [(784, 10, F32), (256, 9, F32), (301, 16, F32), (300, 7, F64)]
+)
+def test_threads_that_share_inputs_give_the_bits_of_one(
+    n_in: int, n_out: int, dtype: type, batch: int, shuffle: bool
+) -> None:
+    """Two threads, from 96 rows and 256 inputs on: the chains of a row go from one to the other."""
+    x, y = data_of(n_in, n_out, 700, dtype)
+    arguments = (nn.MSELoss(), x, y, batch, shuffle)
+    schuss.set_num_threads(1)
+    expected = fitted(model_of(n_in, n_out, dtype), *arguments)
+    schuss.set_num_threads(2)
+    _schuss.testing.set_work_per_thread(1.0)  # every step is shared
+    try:
+        shared = fitted(model_of(n_in, n_out, dtype), *arguments)
+    finally:
+        _schuss.testing.set_work_per_thread(0.0)
+    assert shared == expected
 
 
 @pytest.mark.parametrize("source", SOURCES)

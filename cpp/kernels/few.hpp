@@ -23,6 +23,7 @@ struct FewForward {
   const T* weight = nullptr;
   const T* bias = nullptr;  // or null
   T* y = nullptr;
+  bool resume = false;  // the chains go on from what y holds, instead of the bias
 };
 
 /// d_weight[i,o] = chain over rows of x[r,i]*d[r,o], from +0. Rows of x as above, rows of d and

@@ -74,6 +74,7 @@ BatchStep<T>::BatchStep(const Network& network, const LossSpec& loss, Optimizer&
   choose_threads();
   row_shares_ = Shares(choice_.team);
   weight_shares_ = Shares(choice_.team);
+  progress_ = std::make_unique<Progress[]>(static_cast<std::size_t>(choice_.team));
   optimizer_.reserve_state();
   const int n_lanes = by_chunks_ ? choice_.team : 1;
   for (int i = 0; i < n_lanes; ++i) {

@@ -2,6 +2,7 @@
 /// One training step, by one thread or a region of them, with the same bits.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <vector>
 
@@ -113,6 +114,10 @@ class BatchStep {
     RowOrder rows;
     AlignedBuffer<index_t> next;
   };
+  /// Rows of the chunk under way that have passed a thread's inputs.
+  struct alignas(64) Progress {
+    std::atomic<index_t> rows{0};
+  };
   /// How a parameter is updated by tiles.
   struct Update {
     std::size_t slot = 0;
@@ -137,6 +142,8 @@ class BatchStep {
   Fetch next_rows(const Region& region, index_t position);
   // By tiles.
   void deal_rows(index_t rows);
+  bool passes_columns(const Region& region, const Lane& lane, index_t n) const;
+  Verdict pass_columns(const Region& region, Lane& lane, index_t first, index_t n);
   Verdict pass_rows(const Region& region, Lane& lane, index_t first, index_t n);
   StepResult run_tiles(const Region& region, index_t first, index_t count, Stopwatch& watch);
   // By chunks.
@@ -185,6 +192,7 @@ class BatchStep {
   // By tiles: the pieces of the phases of a chunk.
   Shares row_shares_;
   Shares weight_shares_;
+  std::unique_ptr<Progress[]> progress_;  // one for each thread
   // Of the round that is open, for helpers.
   ShardPlan plan_{0, 1};
   index_t step_first_ = 0;

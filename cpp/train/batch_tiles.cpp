@@ -17,6 +17,12 @@ constexpr index_t kBlockGrain = 6;
 constexpr int kPiecesEach = 8;
 constexpr int kFarPiecesEach = 4;
 
+/// Rows that go from thread to thread at once, where these share a layer's inputs: two tiles. A chunk
+/// is many of them, and a thread's inputs are many, or handing over takes as long as the work.
+constexpr index_t kRowsHandedOver = 12;
+constexpr index_t kLeastBlocks = 4;
+constexpr index_t kLeastInputs = 128;
+
 }  // namespace
 
 /// Forward, loss and backward of some rows of the lane's chunk: a block of rows at a time, depth
@@ -112,6 +118,52 @@ void BatchStep<T>::deal_rows(index_t rows) {
   row_shares_.deal(shares_ ? std::min(grains, far_weights_ ? team : kPiecesEach * team) : 1);
 }
 
+/// Whether threads share a chunk's passes by inputs instead of rows. Not where waits sleep at once.
+template <class T>
+bool BatchStep<T>::passes_columns(const Region& region, const Lane& lane, index_t n) const {
+  return region.threads > 1 && region.spins > 0 && lane.few != nullptr && lane.few->in_place() &&
+         n >= kLeastBlocks * region.threads * kRowsHandedOver &&
+         network_.stages().front().n_in >= kLeastInputs * region.threads;
+}
+
+/// The passes of a chunk's n rows through the inputs that are this thread's share, some rows at a time
+/// behind the thread before; the last thread adds the losses. The gradients of these inputs will be its
+/// share as well, so that rows do not go from core to core.
+template <class T>
+typename BatchStep<T>::Verdict BatchStep<T>::pass_columns(const Region& region, Lane& lane,
+                                                          index_t first, index_t n) {
+  const Stage& layer = network_.stages().front();
+  const Part part{region.thread, region.threads};
+  const index_t begin = part.begin(layer.n_in, Workspace<T>::row_grain());
+  const index_t end = part.end(layer.n_in, Workspace<T>::row_grain());
+  const RowSet rows = rows_at(region.thread, first, n, 0);
+  if (region.thread == 0) lane.few->remember(rows);
+  Verdict verdict;
+  LossBlock<T> block = loss_.block();
+  block.scale = loss_.scale(divisor_);
+  block.row_loss = lane.row_loss.data();
+  if (part.is_last() && !lane.targets.take(rows, &block, &verdict.bad)) {
+    verdict.result = StepResult::kBadTarget;  // nobody waits for the last thread
+    return verdict;
+  }
+  for (index_t at = 0; at < n; at += kRowsHandedOver) {
+    const index_t count = std::min(kRowsHandedOver, n - at);
+    if (region.thread > 0) {
+      wait_while(progress_[static_cast<std::size_t>(region.thread - 1)].rows, region.spins,
+                 [until = at + count](index_t done) { return done < until; });
+    }
+    lane.few->forward_columns(layer, rows, at, count, begin, end);
+    if (part.is_last()) {
+      lane.few->losses(at, count, loss_, block);
+    } else {
+      std::atomic<index_t>& done = progress_[static_cast<std::size_t>(region.thread)].rows;
+      done.store(at + count, std::memory_order_release);
+      done.notify_one();
+    }
+  }
+  return verdict;
+}
+
 /// The passes of those of a chunk's n rows that this thread gets.
 template <class T>
 typename BatchStep<T>::Verdict BatchStep<T>::pass_rows(const Region& region, Lane& lane,
@@ -143,13 +195,16 @@ StepResult BatchStep<T>::run_tiles(const Region& region, index_t first, index_t 
     const ChunkPlace place = plan.place(i);
     const index_t n = place.rows;
     const bool last = place.last;
-    verdict = pass_rows(region, lane, first + place.at, n);
+    verdict = passes_columns(region, lane, n) ? pass_columns(region, lane, first + place.at, n)
+                                              : pass_rows(region, lane, first + place.at, n);
     if (leads) {
       const int each = far_weights_ ? kFarPiecesEach : kPiecesEach;
       weight_shares_.deal(shares_ ? each * choice_.team : 1);
       if (last) begin_updates();
     }
     region.meet();
+    // Nobody looks at it before all have met again.
+    progress_[static_cast<std::size_t>(region.thread)].rows.store(0, std::memory_order_relaxed);
     StepResult result = worst_verdict(region.threads, leads ? &bad_ : nullptr);
     if (result == StepResult::kDone) {
       losses.add(kernels<T>().sum_f64(lane.row_loss.data(), n), place);
@@ -197,6 +252,12 @@ template StepResult BatchStep<float>::pass(Lane&, const RowSet&, BadElement*);
 template StepResult BatchStep<double>::pass(Lane&, const RowSet&, BadElement*);
 template Fetch BatchStep<float>::next_rows(const Region&, index_t);
 template Fetch BatchStep<double>::next_rows(const Region&, index_t);
+template bool BatchStep<float>::passes_columns(const Region&, const Lane&, index_t) const;
+template bool BatchStep<double>::passes_columns(const Region&, const Lane&, index_t) const;
+template BatchStep<float>::Verdict BatchStep<float>::pass_columns(const Region&, Lane&, index_t,
+                                                                  index_t);
+template BatchStep<double>::Verdict BatchStep<double>::pass_columns(const Region&, Lane&, index_t,
+                                                                    index_t);
 template void BatchStep<float>::deal_rows(index_t);
 template void BatchStep<double>::deal_rows(index_t);
 template BatchStep<float>::Verdict BatchStep<float>::pass_rows(const Region&, Lane&, index_t,

@@ -27,22 +27,43 @@ FewWalk<T>::FewWalk(const ArrayView& x, index_t rows, bool shuffle)
   }
 }
 
+/// The layer's part of a pass.
 template <class T>
-bool FewWalk<T>::forward(const Stage& layer, const RowSet& rows, const BoundLoss<T>& loss,
-                         const LossBlock<T>& block, BadElement* bad) {
+FewForward<T> FewWalk<T>::pass_of(const Stage& layer) const {
   FewForward<T> pass;
   pass.ldx = ld_;
   pass.n_in = layer.n_in;
   pass.weight = layer.weight->ptr<T>();
   pass.bias = layer.bias == nullptr ? nullptr : layer.bias->ptr<T>();
+  return pass;
+}
+
+/// Rows from row `at` of `rows` on, in place.
+template <class T>
+void FewWalk<T>::point_at(const RowSet& rows, index_t at, FewForward<T>* pass) const {
+  pass->list = rows.numbers == nullptr ? nullptr : rows.numbers + at;
+  pass->x = direct_ + (rows.numbers == nullptr ? rows.first + at : 0) * ld_;
+  // In order the array goes on after these rows, and so, as a rule, does the thread.
+  pass->known = rows.numbers == nullptr ? view_.rows - rows.first - at
+                                        : std::max(rows.count, rows.known) - at;
+}
+
+template <class T>
+void FewWalk<T>::remember(const RowSet& rows) {
   if (direct_ != nullptr && rows.numbers != nullptr) {
     std::copy_n(rows.numbers, rows.count, numbers_.data() + rows.at);
   } else if (rows.at == 0) {
     first_ = rows.first;
   }
+}
+
+template <class T>
+bool FewWalk<T>::forward(const Stage& layer, const RowSet& rows, const BoundLoss<T>& loss,
+                         const LossBlock<T>& block, BadElement* bad) {
+  FewForward<T> pass = pass_of(layer);
+  remember(rows);
   for (index_t at = 0; at < rows.count; at += kRowsAtOnce) {
     pass.rows = std::min(kRowsAtOnce, rows.count - at);
-    T* d = d_.data() + (rows.at + at) * kLanes<T>;
     if (direct_ == nullptr) {
       T* to = staging_.data() + (rows.at + at) * ld_;
       const index_t* numbers = rows.numbers == nullptr ? nullptr : rows.numbers + at;
@@ -50,21 +71,37 @@ bool FewWalk<T>::forward(const Stage& layer, const RowSet& rows, const BoundLoss
       pass.x = to;
       pass.known = pass.rows;
     } else {
-      pass.list = rows.numbers == nullptr ? nullptr : rows.numbers + at;
-      pass.x = direct_ + (rows.numbers == nullptr ? rows.first + at : 0) * ld_;
-      // In order the array goes on after these rows, and so, as a rule, does the thread.
-      pass.known = rows.numbers == nullptr ? view_.rows - rows.first - at
-                                           : std::max(rows.count, rows.known) - at;
+      point_at(rows, at, &pass);
     }
-    pass.y = d;
+    pass.y = d_.data() + (rows.at + at) * kLanes<T>;
     kernels<T>().few_forward(pass);
-    LossBlock<T> part = rows_from(block, rows.at + at);
-    part.rows = pass.rows;
-    part.prediction = part.d_prediction = d;
-    part.ld_prediction = part.ld_d_prediction = kLanes<T>;
-    loss.run(part);
+    losses(rows.at + at, pass.rows, loss, block);
   }
   return true;
+}
+
+template <class T>
+void FewWalk<T>::forward_columns(const Stage& layer, const RowSet& rows, index_t at, index_t count,
+                                 index_t begin, index_t end) {
+  FewForward<T> pass = pass_of(layer);
+  point_at(rows, at, &pass);
+  pass.x += begin;
+  pass.weight += begin * kLanes<T>;
+  pass.n_in = end - begin;
+  pass.rows = count;
+  pass.y = d_.data() + (rows.at + at) * kLanes<T>;
+  pass.resume = begin > 0;
+  kernels<T>().few_forward(pass);
+}
+
+template <class T>
+void FewWalk<T>::losses(index_t at, index_t count, const BoundLoss<T>& loss,
+                        const LossBlock<T>& block) {
+  LossBlock<T> part = rows_from(block, at);
+  part.rows = count;
+  part.prediction = part.d_prediction = d_.data() + at * kLanes<T>;
+  part.ld_prediction = part.ld_d_prediction = kLanes<T>;
+  loss.run(part);
 }
 
 template <class T>

@@ -30,12 +30,25 @@ class FewWalk {
   [[nodiscard]] bool forward(const Stage& layer, const RowSet& rows, const BoundLoss<T>& loss,
                              const LossBlock<T>& block, BadElement* bad);
 
+  /// The same in three parts, when rows are read in place, for threads that share the inputs: what
+  /// `gradients` has to know of a chunk's rows, by one of them; the chains of rows at..at+count-1 of
+  /// `rows` through inputs begin..end-1, where those before `begin` have passed; and, where all have,
+  /// the losses of rows at..at+count-1 of the chunk.
+  bool in_place() const { return direct_ != nullptr; }
+  void remember(const RowSet& rows);
+  void forward_columns(const Stage& layer, const RowSet& rows, index_t at, index_t count,
+                       index_t begin, index_t end);
+  void losses(index_t at, index_t count, const BoundLoss<T>& loss, const LossBlock<T>& block);
+
   /// Gradients of the chunk's `count` rows into an arena laid out by `map`, stored or added. A part
   /// does its rows of the weight's storage (cut at multiples of `grain`), the last one the bias.
   void gradients(const Stage& layer, index_t count, const GradientMap& map, T* arena, Finish finish,
                  Part part, index_t grain);
 
  private:
+  FewForward<T> pass_of(const Stage& layer) const;
+  void point_at(const RowSet& rows, index_t at, FewForward<T>* pass) const;
+
   /// Rows that go from conversion to loss together: as many as stay in the second-level cache.
   static constexpr index_t kRowsAtOnce = 48;
 

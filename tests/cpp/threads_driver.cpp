@@ -59,6 +59,7 @@ struct Case {
   index_t rows;
   index_t batch;
   double momentum = 0.9;  // 0: weights move as their gradient is made
+  bool linear = false;    // no activations: networks of one layer are read in place
 };
 
 /// A net with its data, ready to train; parameters and data depend on the case alone.
@@ -81,7 +82,7 @@ class Job {
       layers.push_back(layer);
       schuss::Layer activation;
       activation.activation = schuss::Activation::kTanh;
-      layers.push_back(activation);
+      if (!which.linear) layers.push_back(activation);
       parameters.push_back(made.weight);
       parameters.push_back(made.bias);
     }
@@ -355,8 +356,10 @@ int main() {
   const Case plain{"plain", {200, 120, 96}, 384, 96, 0.0};
   const Case chunks{"chunks", {20, 24, 3}, 2048, 0};
   const Case narrow{"narrow", {40, 1}, 8192, 0};
+  const Case in_place{"in place", {100, 1}, 32768, 8192, 0.9, true};
+  const Case inputs{"inputs", {600, 12}, 1024, 256, 0.9, true};
   bool good = true;
-  for (const Case& which : {tiles, plain, chunks, narrow}) {
+  for (const Case& which : {tiles, plain, chunks, narrow, in_place, inputs}) {
     good = any_number_of_threads(which) && good;
     good = now_shared_now_not(which) && good;
   }

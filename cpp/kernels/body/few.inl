@@ -39,7 +39,11 @@ void few_forward_tile(const FewForward<T>& p, index_t first) {
     const index_t later = first + r + few_rows<T>();
     row[r] = row_at(p.x, p.ldx, p.list, first + r);
     next[r] = row_at(p.x, p.ldx, p.list, later < p.known ? later : first + r);
-    acc[r] = p.bias == nullptr ? Lanes<T>::zero() : Lanes<T>::load(p.bias);
+    if (p.resume) {
+      acc[r] = Lanes<T>::load(p.y + (first + r) * kLine);
+    } else {
+      acc[r] = p.bias == nullptr ? Lanes<T>::zero() : Lanes<T>::load(p.bias);
+    }
   });
   const T* w = p.weight;
   const auto step = [&](index_t i) __attribute__((always_inline)) {
