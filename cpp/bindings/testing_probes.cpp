@@ -243,8 +243,6 @@ double chain_seconds_per_epoch() {
 #endif
 }
 
-}  // namespace
-
 double simulated_now = 0.0;
 
 /// Which of the steps a trial shares in a run whose i-th step takes alone[i] or shared[i] seconds.
@@ -266,6 +264,8 @@ std::vector<bool> simulate_trial(std::uint64_t shape, bool shares, double estima
   trial.end_run();
   return was_shared;
 }
+
+}  // namespace
 
 void register_testing_probes(py::module_& testing) {
   py::enum_<TrialMode>(testing, "TrialMode", "How a fit chooses between one thread and a team.")

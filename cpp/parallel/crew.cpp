@@ -16,8 +16,6 @@ constexpr double kLeastWork = 1e6;
 /// from each other's caches. 6 us for two threads.
 constexpr double kSharing = 2e5;
 constexpr double kSharingEach = 5e4;
-/// Another thread has to save some time: it takes a processor from others.
-constexpr double kWorthwhile = 0.95;
 
 }  // namespace
 

@@ -25,6 +25,10 @@ int usable_cores();
 /// for, rounded, at least 1; 0: there is no quota.
 int quota_cores(const std::string& root, std::string group);
 
+/// With another thread work has to take less than this much of its time: it takes a processor from
+/// others, and while it has none itself all wait for it.
+inline constexpr double kWorthwhile = 0.95;
+
 /// What a region's threads get.
 struct Region {
   int thread = 0;  // 0..threads-1; 0 is the caller

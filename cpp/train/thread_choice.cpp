@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "parallel/team.hpp"
+
 namespace schuss {
 namespace {
 
@@ -18,10 +20,6 @@ constexpr double kSharingWork = 4e5;
 constexpr double kSharingWorkEach = 5e4;
 /// Sharing by chunks: waking the helpers, adding what they made, the leader's wait. 6 us.
 constexpr double kHelpersWork = 3e5;
-/// Another thread has to save some time: it takes a processor from others, and while it has none
-/// itself all wait for it.
-constexpr double kWorthwhile = 0.95;
-
 /// A trial is worth its steps where the estimate for the team is below so many times that of one
 /// thread, and a step is not very long: these are always worth sharing, unless a processor is gone.
 constexpr double kFar = 1.7;

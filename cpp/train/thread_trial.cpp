@@ -6,6 +6,8 @@
 #include <atomic>
 #include <mutex>
 
+#include "parallel/team.hpp"
+
 namespace schuss {
 namespace {
 
@@ -14,9 +16,6 @@ std::atomic<TrialMode> mode_of_trials{TrialMode::kTimed};
 /// Runs that are shorter go by the estimate.
 constexpr double kShortRun = 32.0;  // steps
 constexpr double kShortSeconds = 1e-3;
-
-/// Sharing has to save this much: it takes a processor from others.
-constexpr double kWorthwhile = 0.95;
 
 /// Steps of a probe, of which the first does not count; and of a window.
 constexpr index_t kProbed = 4;
