@@ -21,9 +21,10 @@ constexpr double kSharingWorkEach = 5e4;
 /// Sharing by chunks: waking the helpers, adding what they made, the leader's wait. 6 us.
 constexpr double kHelpersWork = 3e5;
 /// A trial is worth its steps where the estimate for the team is below so many times that of one
-/// thread, and a step is not very long: these are always worth sharing, unless a processor is gone.
+/// thread, and a step is not long: what sharing costs, 10 to 60 us by the hour, does not decide about
+/// these. Their trials failed only while a processor was gone, and it was back before the pause ended.
 constexpr double kFar = 1.7;
-constexpr double kLongStep = 5e-3;  // seconds
+constexpr double kLongStep = 0.5e-3;  // seconds
 
 /// A narrow layer alone waits for memory rather than for arithmetic, and shares its rows in one walk
 /// with one meeting: multiply-adds (or bytes of input) that make a helper worth having, some 5

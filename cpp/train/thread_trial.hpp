@@ -23,7 +23,7 @@ TrialMode trial_mode();
 
 /// What sharing costs depends on the machine's hour: on a virtual one, the same step shared by two
 /// threads has taken 60 and 600 microseconds within a second, and 90 on one thread throughout. So
-/// trainers whose steps are not very long go by the clock. They are steps of the training like all
+/// trainers whose steps are not long go by the clock. They are steps of the training like all
 /// others that are timed: threads never choose the arithmetic.
 ///
 /// It starts with four steps on one thread, then four shared ones, and takes the medians of the last
