@@ -10,6 +10,8 @@ import platform
 from pathlib import Path
 from typing import Any
 
+import schuss
+
 PACKAGES = ("schuss", "numpy", "torch", "jax", "jaxlib", "scikit-learn")
 
 
@@ -43,6 +45,8 @@ def _cpu() -> dict[str, Any]:
 
 
 def _version(package: str) -> str:
+    if package == "schuss":  # a build tree is not installed
+        return schuss.__version__
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
