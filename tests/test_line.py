@@ -106,3 +106,22 @@ def test_line_kernel_stops_before_the_update_of_a_loss_that_is_not_finite(rows: 
     assert model.weight.item() == 0.25
     assert model.bias is not None
     assert model.bias.item() == 0.25
+
+
+def test_many_epochs_give_the_losses_of_runs_of_fewer() -> None:
+    """From 2^19 epochs on, losses get their room, in large pages, before the first."""
+    X = np.linspace(-1, 1, 5, dtype=np.float32)[:, None]
+    y = 3 * X + np.float32(0.5)
+
+    def losses(*epochs: int) -> Any:
+        model = line(np.float32, True, 0.25)
+        optimizer = optim.SGD(model.parameters(), lr=1e-6)
+        runs = [
+            schuss.fit(model, nn.MSELoss(), optimizer, X, y, epochs=n, batch_size=None).loss
+            for n in epochs
+        ]
+        return np.concatenate(runs)
+
+    many = losses(600_000)
+    assert many[0] > many[-1]
+    np.testing.assert_array_equal(many, losses(200_000, 400_000))

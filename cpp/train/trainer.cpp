@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "base/fp_environment.hpp"
+#include "base/large_pages.hpp"
 #include "base/permutation.hpp"
 #include "kernels/dispatch.hpp"
 #include "train/batch_step.hpp"
@@ -20,6 +21,12 @@ struct Dismissal {
   BatchStep<T>& step;
   ~Dismissal() { step.dismiss(); }
 };
+
+/// So many losses get room before the first of a line's epochs, which are so short that copying losses
+/// to larger places takes a quarter of them; fewer find memory that was used before. Memory that is not
+/// written takes none.
+constexpr index_t kManyLosses = index_t{1} << 19;
+constexpr std::size_t kMostRoom = std::size_t{1} << 24;
 
 template <class T>
 class TrainerOf final : public Trainer {
@@ -294,6 +301,10 @@ RunStatus TrainerOf<T>::run_line(index_t until_epoch) {
   snapshot_.take(optimizer_);
   const double work = step_of_.work_per_row() * static_cast<double>(n_rows_);
   const auto most = static_cast<index_t>(1.0 + Stopwatch::kWorkPerLook / work);
+  if (losses_.empty() && until_epoch >= kManyLosses) {
+    losses_.reserve(std::min(static_cast<std::size_t>(until_epoch), kMostRoom));
+    ask_for_large_pages(losses_.data(), losses_.capacity() * sizeof(double));
+  }
   index_t in_all = 0;
   while (epochs_done() < until_epoch) {
     const index_t first = epochs_done();
