@@ -3,6 +3,7 @@
 /// where they agree; else one line on the first difference, and 1.
 #include "train/row_order.hpp"
 
+#include <algorithm>
 #include <cstdio>
 
 namespace {
