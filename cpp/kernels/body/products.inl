@@ -73,12 +73,55 @@ inline void fetch_lines(Fetch& f) {
   }
 }
 
+/// From this size on, b comes from beyond the second-level cache; and with so many rows to a panel
+/// there is time to ask for the next one.
+inline constexpr index_t kFarBytes = 512 * 1024;
+inline constexpr index_t kRowsToAsk = 48;
+
+/// What will be read of b after a panel: each tile of the panel asks for some of it.
+template <class T>
+struct NextPanel {
+  const T* row = nullptr;
+  index_t stride = 0;
+  index_t rows = 0;  // still to be asked for
+  index_t each = 0;  // with a tile
+
+  void ask() {
+    constexpr index_t kBytes = TileShape<T>::kPanel * static_cast<index_t>(sizeof(T));
+    const T* const end = row + (each < rows ? each : rows) * stride;
+    rows -= each;
+    for (; row < end; row += stride) {
+      for (index_t at = 0; at < kBytes; at += kFetchLine) {
+        __builtin_prefetch(reinterpret_cast<const std::byte*>(row) + at, 0, 2);
+      }
+    }
+  }
+};
+
+/// What follows the `columns` columns from j on, of depths first..first+depth: the panel beside them, or
+/// the first one of the next depths.
+template <class T>
+NextPanel<T> next_panel(const Product<T>& p, index_t j, index_t columns, index_t first,
+                        index_t depth, index_t tiles) {
+  constexpr index_t kPanel = TileShape<T>::kPanel;
+  NextPanel<T> next;
+  const bool beside = j + columns < p.n;
+  const index_t column = beside ? j + columns : 0;
+  const index_t from = beside ? first : first + depth;
+  const index_t left = p.k - from;
+  next.rows = left < depth ? left : depth;
+  next.each = (next.rows + tiles - 1) / tiles;
+  next.stride = p.packed ? kPanel : p.ldb;
+  next.row = p.packed ? p.b + column * p.k + from * kPanel : p.b + from * p.ldb + column;
+  return next;
+}
+
 /// Results up to this size stay in L1 from one product to the next.
 inline constexpr index_t kNearBytes = 16 * 1024;
 
 /// All rows of one column panel of kVecs vectors.
 template <class T, int kVecs, bool kPartial, Walk kWalk>
-void run_panel(Tile<T> t, const Left<T>& a) {
+void run_panel(Tile<T> t, const Left<T>& a, NextPanel<T>* next) {
   static constexpr auto kTiles = TileRow<T, kVecs, kPartial, kWalk>::make();
   RowTiles tiles(a.m, TileShape<T>::rows(kVecs));
   const bool comes_near =
@@ -87,6 +130,7 @@ void run_panel(Tile<T> t, const Left<T>& a) {
     // The next tile's results come near while this one is worked out.
     const index_t ahead = comes_near ? tiles.peek() : 0;
     for (index_t i = rows; i < rows + ahead; ++i) __builtin_prefetch(t.c + i * t.ldc, 1);
+    if (next != nullptr && next->rows > 0) next->ask();
     if (a.fetch != nullptr) fetch_lines(*a.fetch);
     if (a.packed) t.lda = rows;
     kTiles.at[rows - 1](t);
@@ -98,18 +142,18 @@ void run_panel(Tile<T> t, const Left<T>& a) {
 }
 
 template <class T, int kVecs>
-void run_panel(Tile<T> t, const Left<T>& a, index_t columns) {
+void run_panel(Tile<T> t, const Left<T>& a, NextPanel<T>* next, index_t columns) {
   t.tail = columns - (kVecs - 1) * Simd<T>::kWidth;
   const bool along = a.walk == Walk::kAlong;
   // Where masks are cheap, a second copy of the rarer tiles is not worth its code.
   if constexpr (!TileShape<T>::kMany || kVecs == TileShape<T>::kVecs) {
     if (t.tail == Simd<T>::kWidth) {
-      return along ? run_panel<T, kVecs, false, Walk::kAlong>(t, a)
-                   : run_panel<T, kVecs, false, Walk::kAcross>(t, a);
+      return along ? run_panel<T, kVecs, false, Walk::kAlong>(t, a, next)
+                   : run_panel<T, kVecs, false, Walk::kAcross>(t, a, next);
     }
   }
-  return along ? run_panel<T, kVecs, true, Walk::kAlong>(t, a)
-               : run_panel<T, kVecs, true, Walk::kAcross>(t, a);
+  return along ? run_panel<T, kVecs, true, Walk::kAlong>(t, a, next)
+               : run_panel<T, kVecs, true, Walk::kAcross>(t, a, next);
 }
 
 /// The most vectors that there is a tile for, at most `vecs`.
@@ -121,19 +165,20 @@ constexpr int fitting_vecs(int vecs) {
 }
 
 template <class T>
-void run_panel_of(int vecs, const Tile<T>& t, const Left<T>& a, index_t columns) {
+void run_panel_of(int vecs, const Tile<T>& t, const Left<T>& a, NextPanel<T>* next,
+                  index_t columns) {
   switch (vecs) {
     case 1:
-      return run_panel<T, 1>(t, a, columns);
+      return run_panel<T, 1>(t, a, next, columns);
     case 2:
-      return run_panel<T, 2>(t, a, columns);
+      return run_panel<T, 2>(t, a, next, columns);
     case 3:
-      if constexpr (TileShape<T>::kVecs == 3) run_panel<T, 3>(t, a, columns);
+      if constexpr (TileShape<T>::kVecs == 3) run_panel<T, 3>(t, a, next, columns);
       return;
     case 4:
-      return run_panel<T, 4>(t, a, columns);
+      return run_panel<T, 4>(t, a, next, columns);
     default:
-      return run_panel<T, 8>(t, a, columns);
+      return run_panel<T, 8>(t, a, next, columns);
   }
 }
 
@@ -155,6 +200,7 @@ void run_block(const Product<T>& p, const Left<T>& a, index_t row, index_t colum
   t.rate = p.rate;
   const bool fixed = p.packed || a.packed || p.copy != nullptr;
   const int most = fixed ? TileShape<T>::kVecs : TileShape<T>::wide_vecs(a.m);
+  const bool asks = a.m >= kRowsToAsk && p.k * p.n * static_cast<index_t>(sizeof(T)) >= kFarBytes;
   index_t j = column;
   while (j < p.n) {
     const index_t in_panel = j % kPanel;  // 0, except where a product begins at another column
@@ -167,7 +213,10 @@ void run_block(const Product<T>& p, const Left<T>& a, index_t row, index_t colum
     const index_t left = (p.n - j + kWidth - 1) / kWidth;  // vectors
     const int vecs = fitting_vecs<T>(left < most ? static_cast<int>(left) : most);
     const index_t columns = p.n - j < vecs * kWidth ? p.n - j : vecs * kWidth;
-    run_panel_of(vecs, t, a, columns);
+    const int most_rows = TileShape<T>::rows(vecs);
+    NextPanel<T> next;
+    if (asks) next = next_panel(p, j, columns, first, depth, (a.m + most_rows - 1) / most_rows);
+    run_panel_of(vecs, t, a, asks ? &next : nullptr, columns);
     j += columns;
   }
 }
