@@ -4,6 +4,7 @@
 #include <array>
 #include <bit>
 
+#include "base/large_pages.hpp"
 #include "base/types.hpp"
 
 namespace schuss {
@@ -21,6 +22,7 @@ constexpr std::size_t kSizes = 10;  // 64 bytes to 32 KiB
 constexpr std::size_t kLargest = kSmallest << (kSizes - 1);
 constexpr std::size_t kMostBytes = std::size_t{64} << 10;  // kept of each size
 constexpr auto kAlign = std::align_val_t{kAlignBytes};
+constexpr auto kLargeAlign = std::align_val_t{kLargePage};
 
 struct Block {
   Block* next;
@@ -61,10 +63,22 @@ std::size_t shelf_of(std::size_t bytes) {
   return bytes <= kSmallest ? 0 : static_cast<std::size_t>(std::bit_width((bytes - 1) / kSmallest));
 }
 
+/// Blocks of whole large pages start on one: strided walks through weights then miss few pages.
+void* take_from_allocator(std::size_t bytes) {
+  if (bytes < kLargePage) return ::operator new(bytes, kAlign);
+  void* block = ::operator new(bytes, kLargeAlign);
+  ask_for_large_pages(block, bytes);
+  return block;
+}
+
+void give_to_allocator(void* block, std::size_t bytes) noexcept {
+  ::operator delete(block, bytes < kLargePage ? kAlign : kLargeAlign);
+}
+
 }  // namespace
 
 void* take_block(std::size_t bytes) {
-  if (!kCaching || bytes > kLargest) return ::operator new(bytes, kAlign);
+  if (!kCaching || bytes > kLargest) return take_from_allocator(bytes);
   const std::size_t size = shelf_of(bytes);
   Cache& cache = mine;
   Shelf& shelf = cache.shelves[size];
@@ -77,7 +91,7 @@ void* take_block(std::size_t bytes) {
 
 void give_block(void* memory, std::size_t bytes) noexcept {
   if (memory == nullptr) return;
-  if (!kCaching || bytes > kLargest) return ::operator delete(memory, kAlign);
+  if (!kCaching || bytes > kLargest) return give_to_allocator(memory, bytes);
   const std::size_t size = shelf_of(bytes);
   Cache& cache = mine;
   Shelf& shelf = cache.shelves[size];
