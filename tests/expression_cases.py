@@ -54,6 +54,10 @@ def _pairs() -> dict[str, Case]:
     return cases
 
 
+def _linear(m: Any, *operands: Any) -> Any:
+    return m.nn.functional.linear(*operands)
+
+
 def _index(key: Any) -> Callable[..., Any]:
     return lambda m, a: a[key]
 
@@ -204,6 +208,19 @@ CASES: dict[str, Case] = {
     "matmul vector left": Case(lambda m, a, b: a @ b, ((6,), (6, 8))),
     "matmul stack": Case(lambda m, a, b: a @ b, ((2, 3, 4), (2, 4, 5))),
     "matmul stack broadcast": Case(lambda m, a, b: a @ b, ((2, 3, 4), (4, 5))),
+    "matmul sparse left": Case(lambda m, a, b: a[:, ::2] @ b, ((6, 10), (5, 9))),
+    "matmul sparse right": Case(lambda m, a, b: a @ b[::2, ::3], ((60, 5), (10, 30))),
+    "matmul wide stack": Case(lambda m, a, b: m.matmul(a, b), ((9, 5, 7), (9, 7, 6))),
+    "matmul many rows": Case(lambda m, a, b: a @ b.T, ((520, 6), (20, 6))),
+    "linear": Case(_linear, ((7, 4), (5, 4), (5,))),
+    "linear narrow": Case(_linear, ((300, 7), (2, 7), (2,))),
+    "linear small": Case(_linear, ((300, 3), (1, 3), (1,))),
+    "linear wide": Case(_linear, ((50, 33), (70, 33), (70,))),
+    "linear without bias": Case(_linear, ((7, 4), (5, 4))),
+    "linear one row": Case(_linear, ((4,), (6, 4), (6,))),
+    "linear stack": Case(_linear, ((2, 3, 4), (5, 4), (5,))),
+    "linear one output": Case(_linear, ((2, 3, 4), (4,))),
+    "linear turned": Case(lambda m, a, b: _linear(m, a.T, b.T), ((4, 7), (4, 5))),
     "dot": Case(lambda m, a, b: m.dot(a, b), ((6,), (6,))),
     "chain": Case(lambda m, a, b: (((a @ b).tanh() ** 2).mean(0) - 1).exp(), ((5, 3), (3, 6))),
     "used twice": Case(lambda m, a: a * a + a.exp() * a - a.sum() / a),

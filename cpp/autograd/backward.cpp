@@ -37,17 +37,36 @@ void remember(const TensorPtr& output, std::shared_ptr<Node> node) {
   output->requires_grad = true;
 }
 
+namespace {
+
+/// Whether it is what make_grad gives: laid out like the leaf, padding included.
+bool lies_like(const Tensor& d, const Tensor& leaf) {
+  return d.strides == leaf.strides && d.data == d.storage->own.data() &&
+         d.storage->own.size() == leaf.extent() * item_bytes(leaf.dtype);
+}
+
+}  // namespace
+
 void accumulate_grad(Tensor& leaf, TensorPtr d) {
+  const bool alike = lies_like(*d, leaf);
   if (leaf.grad == nullptr) {
     const bool only_ours = d.use_count() == 1 && d->storage.use_count() == 1;
-    if (only_ours && leaf.grad_is_plain()) {
+    if (only_ours && (alike || leaf.grad_is_plain())) {
       leaf.grad = std::move(d);
     } else {
       leaf.grad = leaf.make_grad();
-      write_contiguous(*leaf.grad, d->data);
+      write_contiguous(*leaf.grad, contiguous(d)->data);
     }
     return;
   }
+  if (alike && lies_like(*leaf.grad, leaf)) {
+    dispatch_dtype(leaf.dtype, [&]<class T>() {
+      kernels<T>().add(d->ptr<T>(), leaf.grad->ptr<T>(), leaf.extent());
+    });
+    ++leaf.grad->storage->version;
+    return;
+  }
+  d = contiguous(d);
   dispatch_dtype(leaf.dtype, [&]<class T>() {
     const T* from = d->ptr<T>();
     for_each_run<T>(*leaf.grad, [&](T* run, index_t step, index_t n) {

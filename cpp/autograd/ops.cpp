@@ -71,6 +71,7 @@ Reading reading(Op op, const OpAttributes& attributes, const std::vector<TensorP
     case Op::kMin:
       return {1, false};
     case Op::kMatmul:
+    case Op::kLinear:
       return {factors(wants(0), wants(1)), false};
     default:
       return {};
@@ -126,6 +127,8 @@ TensorPtr run_op(Op op, const OpAttributes& attributes, const std::vector<Tensor
       return ops::cat(attributes, inputs);
     case Op::kMatmul:
       return ops::matmul(inputs[0], inputs[1]);
+    case Op::kLinear:
+      return ops::linear(inputs[0], inputs[1], inputs[2]);
     case Op::kConvert:
       return converted(*inputs[0], attributes.dtype);
     case Op::kClone: {
@@ -262,6 +265,8 @@ void OpNode::backward(const TensorPtr& d_output, bool) {
       return ops::index_backward(context, d_inputs);
     case Op::kMatmul:
       return ops::matmul_backward(context, d_inputs);
+    case Op::kLinear:
+      return ops::linear_backward(context, d_inputs);
     case Op::kFunction:
       return ops::function_backward(context, d_inputs);
     case Op::kDivision:
@@ -377,6 +382,8 @@ const char* OpNode::name() const {
       return "CatBackward0";
     case Op::kMatmul:
       return "MmBackward0";
+    case Op::kLinear:
+      return "AddmmBackward0";
     case Op::kConvert:
       return "ToCopyBackward0";
     case Op::kFunction:

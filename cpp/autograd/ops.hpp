@@ -25,6 +25,7 @@
 /// * a @ b, (m,k) by (k,n): as a dense layer without bias. n <= kNarrowOutputs: lanes and tree along
 ///   k (narrow_forward), else one chain over k (product). d_a: one chain over n. d_b: chunks of
 ///   kChunkRows rows of m, each a chain (or, where is_small(k, n), lanes), through the tree.
+/// * linear: as a dense layer with its bias, over all rows of x.
 /// * softmax, log_softmax: along the last dimension after moving `dim` there.
 /// * Functions (sin, cos, ...): base/scalar_trig.hpp in float64, rounded to the dtype once. Products
 ///   and running sums: one chain in float64 over the index, each result rounded once.
@@ -70,6 +71,7 @@ enum class Op : std::uint8_t {
   kRunning,   // attributes.dim: sums of the elements up to each along it
   kArgSort,  // attributes.dim, .largest: indices in order along it, equals as they were, NaN largest;
              // int64, no gradient
+  kLinear,  // input (..., in), weight (out, in), bias (out,) or null
 };
 
 /// Functions without a vector kernel. The derivative of the last five is 0.

@@ -93,5 +93,8 @@ void assign(const IndexSpec& spec, Tensor& x, const Tensor& values);
 // ---- matmul.cpp
 TensorPtr matmul(const TensorPtr& a, const TensorPtr& b);
 void matmul_backward(const BackwardContext& context, Gradients& d_inputs);
+/// bias: (n,) or null.
+TensorPtr linear(const TensorPtr& x, const TensorPtr& weight, const TensorPtr& bias);
+void linear_backward(const BackwardContext& context, Gradients& d_inputs);
 
 }  // namespace schuss::ops

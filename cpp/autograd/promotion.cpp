@@ -106,6 +106,14 @@ void to_common_dtype(Op op, const OpAttributes& attributes, std::vector<TensorPt
             ".float() or .double())");
       }
       return;
+    case Op::kLinear:
+      for (const TensorPtr& x : inputs) {
+        if (x == nullptr || x->dtype == inputs[1]->dtype) continue;
+        throw TypeError(std::string("linear: got a ") + dtype_name(x->dtype) +
+                        " tensor beside a weight of " + dtype_name(inputs[1]->dtype) +
+                        "; expected the same dtype (use .float() or .double())");
+      }
+      return;
     case Op::kCat: {
       DType dtype = inputs[0]->dtype;
       for (const TensorPtr& x : inputs) dtype = higher(dtype, x->dtype);

@@ -2,6 +2,7 @@
 /// Walking over strided elements, and broadcasting.
 #pragma once
 
+#include <algorithm>
 #include <array>
 
 #include "autograd/tensor.hpp"
@@ -75,6 +76,28 @@ void for_each_run(const Tensor& tensor, F&& run) {
   loop.each([&](const std::array<index_t, 1>& offset) {
     run(tensor.ptr<T>() + offset[0], loop.step[0], loop.length);
   });
+}
+
+/// to[i*ld + j] = from[i*row + j*col]; to overlaps nothing.
+template <class T>
+void copy_matrix(const T* from, index_t row, index_t col, index_t rows, index_t cols, T* to,
+                 index_t ld) {
+  if (col == 1 || cols <= 1) {
+    for (index_t i = 0; i < rows; ++i) std::copy_n(from + i * row, cols, to + i * ld);
+    return;
+  }
+  // A block at a time, so that lines of both sides are used whole while they are near.
+  constexpr index_t kRows = 8;
+  constexpr index_t kCols = 16;
+  for (index_t first = 0; first < rows; first += kRows) {
+    const index_t last = std::min(first + kRows, rows);
+    for (index_t begin = 0; begin < cols; begin += kCols) {
+      const index_t end = std::min(begin + kCols, cols);
+      for (index_t i = first; i < last; ++i) {
+        for (index_t j = begin; j < end; ++j) to[i * ld + j] = from[i * row + j * col];
+      }
+    }
+  }
 }
 
 /// The shape that both broadcast to. Throws ValueError, naming `what`, where they do not.

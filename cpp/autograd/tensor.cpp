@@ -111,9 +111,15 @@ void copy_contiguous(const Tensor& tensor, void* to) {
   }
   dispatch_any(tensor.dtype, [&]<class T>() {
     auto* next = static_cast<T*>(to);
-    for_each_run<T>(tensor, [&](const T* run, index_t step, index_t n) {
-      for (index_t i = 0; i < n; ++i) next[i] = run[i * step];
-      next += n;
+    const StridedLoop<1> runs(tensor.shape, {tensor.strides});
+    if (runs.rank == 0)
+      return copy_matrix<T>(tensor.ptr<T>(), 0, runs.step[0], 1, runs.length, next, runs.length);
+    StridedLoop<1> matrices = runs;  // the runs of the innermost dimension around them
+    const auto last = static_cast<std::size_t>(--matrices.rank);
+    matrices.each([&](const std::array<index_t, 1>& offset) {
+      copy_matrix<T>(tensor.ptr<T>() + offset[0], runs.stride[last][0], runs.step[0],
+                     runs.size[last], runs.length, next, runs.length);
+      next += runs.size[last] * runs.length;
     });
   });
 }

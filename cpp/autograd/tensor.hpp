@@ -126,8 +126,8 @@ class Node {
   /// Throws StateError when a tensor that backward needs was changed since, or was freed.
   virtual void check() const = 0;
   /// `d_output`: the gradient of what this node made, same shape and dtype, contiguous. Fills
-  /// `d_inputs` (contiguous; null where an input needs none; `d_output` itself where it is passed
-  /// on) and adds to parameters' gradients. Without `retain` it may free what the forward pass
+  /// `d_inputs` (contiguous, or as a leaf's `make_grad`; null where an input needs none; `d_output`
+  /// itself where it is passed on) and adds to parameters' gradients. Without `retain` it may free what the forward pass
   /// saved.
   virtual void backward(const TensorPtr& d_output, bool retain) = 0;
   /// Frees what the forward pass saved, after a backward pass that does not retain the graph.
@@ -154,7 +154,7 @@ void remember(const TensorPtr& output, std::shared_ptr<Node> node);
 /// anything changes. Throws StateError when `root` has no history or part of it was freed.
 void run_backward(const TensorPtr& root, const TensorPtr& d_root, bool retain_graph);
 
-/// leaf.grad = d, or leaf.grad + d in place; d is contiguous. A `d` that nobody else holds may be
+/// leaf.grad = d, or leaf.grad + d in place; d is contiguous, or as the leaf's `make_grad`. A `d` that nobody else holds may be
 /// kept itself.
 void accumulate_grad(Tensor& leaf, TensorPtr d);
 

@@ -82,6 +82,21 @@ PyObject* fast_backward(PyObject* self, PyObject* const* arguments, Py_ssize_t c
                              keywords);
 }
 
+/// NumPy asks for several attributes that there are not: no C++ exception for each.
+PyObject* missing_attribute(PyObject*, PyObject* name) {
+  PyErr_Format(PyExc_AttributeError,
+               "Tensor has no attribute '%U'; .detach().numpy() gives its values to NumPy", name);
+  return nullptr;
+}
+
+void install_getattr(TensorClass& tensor) {
+  static PyMethodDef definition = {"__getattr__", &missing_attribute, METH_O,
+                                   "__getattr__($self, name, /)\n--\n\nRaises AttributeError."};
+  auto* type = reinterpret_cast<PyTypeObject*>(tensor.ptr());
+  tensor.attr("__getattr__") =
+      py::reinterpret_steal<py::object>(PyDescr_NewMethod(type, &definition));
+}
+
 void install_backward(TensorClass& tensor) {
   static PyMethodDef definition = {
       "backward", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&fast_backward)),
@@ -308,11 +323,7 @@ void define_values(TensorClass& tensor) {
            py::arg("copy") = py::none())
       .def("__format__", &format)
       .def("__repr__", &repr)
-      .def("__hash__", [](const Tensor& t) { return reinterpret_cast<std::uintptr_t>(&t) >> 4; })
-      .def("__getattr__", [](const Tensor&, const std::string& name) -> py::object {
-        throw py::attribute_error("Tensor has no attribute '" + name +
-                                  "'; .detach().numpy() gives its values to NumPy");
-      });
+      .def("__hash__", [](const Tensor& t) { return reinterpret_cast<std::uintptr_t>(&t) >> 4; });
   // NumPy must ask us first, so that nothing differentiable turns into an array unseen.
   tensor.attr("__array_ufunc__") = py::none();
 }
@@ -355,8 +366,10 @@ void register_tensor(py::module_& m) {
   tensor.def(py::pickle(&tensor_state, &tensor_from_state));
   install_slots(tensor);
   install_backward(tensor);
+  install_getattr(tensor);
   register_activation(m);
   register_creation(m);
+  register_linear(m);
 
   py::class_<Parameter, ParameterPtr, Tensor>(
       m, "Parameter", "A tensor that optimizers update; its storage stays where it is for life.")

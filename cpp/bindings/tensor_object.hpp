@@ -66,6 +66,7 @@ void define_in_place(TensorClass& tensor);  // tensor_in_place.cpp
 void define_indexing(TensorClass& tensor);  // tensor_index.cpp
 void register_activation(py::module_& m);   // tensor_methods.cpp
 void register_creation(py::module_& m);     // tensor_creation.cpp
+void register_linear(py::module_& m);       // tensor_linear.cpp
 void register_grad_mode(py::module_& m);    // grad_mode.cpp
 
 }  // namespace schuss::bindings

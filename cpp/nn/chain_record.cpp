@@ -41,6 +41,22 @@ void ChainRecording::append(const Network& network) {
   }
 }
 
+/// nn.functional.linear with parameters of a layer; others change without the network seeing it.
+bool ChainRecording::append_linear(const std::vector<TensorPtr>& inputs) {
+  const ParameterPtr weight = as_layer_weight(inputs[1]);
+  const ParameterPtr bias = inputs[2] == nullptr ? nullptr : as_layer_bias(inputs[2]);
+  const auto trains = [](const ParameterPtr& p) { return p != nullptr && p->requires_grad; };
+  if (inputs[0]->shape.rank != 2 || !trains(weight) || (inputs[2] != nullptr && !trains(bias))) {
+    return false;
+  }
+  Layer layer;
+  layer.weight = weight;
+  layer.bias = bias;
+  layer.label = "linear";
+  layers_.push_back(std::move(layer));
+  return true;
+}
+
 void ChainRecording::on_op(Op op, const OpAttributes& attributes,
                            const std::vector<TensorPtr>& inputs, const TensorPtr& output) {
   const auto traced = [&](const TensorPtr& x) { return x != nullptr && is_traced(*x); };
@@ -55,6 +71,8 @@ void ChainRecording::on_op(Op op, const OpAttributes& attributes,
   if (op == Op::kNetwork) {
     if (grad_enabled() != gradients_) refuse("a layer that runs under no_grad() or enable_grad()");
     append(static_cast<const CallableNetwork*>(attributes.callee.get())->network());
+  } else if (op == Op::kLinear && append_linear(inputs)) {
+    if (grad_enabled() != gradients_) refuse("a layer that runs under no_grad() or enable_grad()");
   } else if (op == Op::kActivation && (!along || attributes.dim == 1)) {
     Layer layer;
     layer.activation = attributes.activation;

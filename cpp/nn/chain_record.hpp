@@ -30,6 +30,7 @@ class ChainRecording final : public OpListener, public ReadListener {
   [[noreturn]] void refuse(const std::string& what);
   bool is_traced(const Tensor& tensor) const;
   void append(const Network& network);
+  bool append_linear(const std::vector<TensorPtr>& inputs);
 
   std::vector<TensorPtr> values_;  // the input of each link, and the last output
   std::vector<std::uint64_t> versions_;

@@ -87,4 +87,18 @@ LinearParameters make_linear(DType dtype, index_t n_in, index_t n_out, bool bias
   return made;
 }
 
+ParameterPtr as_layer_weight(const TensorPtr& tensor) {
+  const auto parameter = std::dynamic_pointer_cast<Parameter>(tensor);
+  if (parameter == nullptr || parameter->shape.rank != 2) return nullptr;
+  const bool narrow = is_narrow(parameter->shape[0]);
+  const index_t ld = padded_count(parameter->dtype, parameter->shape[narrow ? 1 : 0]);
+  const Dims expected = narrow ? Dims{ld, 1} : Dims{1, ld};
+  return parameter->strides == expected ? parameter : nullptr;
+}
+
+ParameterPtr as_layer_bias(const TensorPtr& tensor) {
+  const auto parameter = std::dynamic_pointer_cast<Parameter>(tensor);
+  return parameter != nullptr && parameter->shape.rank == 1 ? parameter : nullptr;
+}
+
 }  // namespace schuss

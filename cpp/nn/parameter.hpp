@@ -53,4 +53,9 @@ struct LinearParameters {
 /// overflow.
 LinearParameters make_linear(DType dtype, index_t n_in, index_t n_out, bool bias);
 
+/// The parameter that a tensor is, where its elements lie like a weight, or a bias, of `make_linear`;
+/// null where they do not.
+ParameterPtr as_layer_weight(const TensorPtr& tensor);
+ParameterPtr as_layer_bias(const TensorPtr& tensor);
+
 }  // namespace schuss

@@ -214,6 +214,7 @@ void Recording::check(Op op, const OpAttributes& attributes, const std::vector<T
     case Op::kExpand:
     case Op::kGather:
     case Op::kMatmul:
+    case Op::kLinear:
     case Op::kNetwork:
     case Op::kLoss:
       refuse(

@@ -17,13 +17,11 @@ Examples
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from schuss import _schuss
 from schuss._options import as_flag
-from schuss._schuss import Network, Parameter, Tensor, make_linear
+from schuss._schuss import Tensor
 from schuss.nn.activation import check_dim, check_finite
 from schuss.nn.dropout import check_probability, dropped
 from schuss.nn.loss import refuse_deprecated
@@ -67,14 +65,17 @@ def linear(
 
     Parameters
     ----------
-    input : array-like of shape (n, in_features)
-    weight : Parameter of a `Linear`, or array of shape (out_features, in_features)
-    bias : the same, of shape (out_features,), optional
+    input : array-like of shape (..., in_features)
+    weight : array-like of shape (out_features, in_features), or (in_features,)
+        A Parameter or another Tensor gets its gradient.
+    bias : the same, of shape (out_features,), or () beside a weight of one dimension, optional
 
     Returns
     -------
-    Tensor of shape (n, out_features)
-        Of the weight's dtype; float32 where that is neither float32 nor float64.
+    Tensor of shape (..., out_features), or (...)
+        The bits of a `Linear` layer. Of the weight's dtype; float32 where that is neither float32
+        nor float64. Input and bias are converted to it, but a Tensor that requires a gradient must
+        have it. Arrays of that dtype are held, not copied: backward reads them again.
 
     Examples
     --------
@@ -82,62 +83,7 @@ def linear(
     >>> F.linear([[1.0, 2.0]], [[3.0, 4.0]], [0.5]).tolist()
     [[11.5]]
     """
-    if _is_expression(weight) or _is_expression(bias):
-        output = _tensor(input, weight) @ _tensor(weight, weight).t()
-        return output if bias is None else output + _tensor(bias, weight)
-    own_weight = _layer_parameter(weight, "weight")
-    own_bias = None if bias is None else _layer_parameter(bias, "bias")
-    if own_weight is None or (bias is not None and own_bias is None):
-        made, made_bias = _constant_linear(weight, bias)
-        own_weight = made if own_weight is None else own_weight
-        own_bias = made_bias if own_bias is None else own_bias
-    return Network([("linear", own_weight, own_bias, "linear")])(input)
-
-
-def _is_expression(value: Any) -> bool:
-    """Whether gradients must reach a tensor that no layer holds."""
-    if not isinstance(value, Tensor) or not value.requires_grad:
-        return False
-    return _layer_parameter(value, "bias" if value.ndim == 1 else "weight") is None
-
-
-def _tensor(value: Any, like: Any) -> Tensor:
-    if isinstance(value, Tensor):
-        return value
-    return _schuss.tensor(value, like.dtype if isinstance(like, Tensor) else None)
-
-
-def _layer_parameter(value: Any, name: str) -> Parameter | None:
-    """`value` where the network can hold on to it; None where it cannot."""
-    if not isinstance(value, Parameter) or not value.requires_grad:
-        return None
-    if name == "bias" and value.ndim == 1:
-        return value
-    if name == "weight" and value.ndim == 2:
-        n_out, n_in = value.shape
-        laid_out, _ = make_linear(n_in, n_out, False, value.dtype.name)
-        if laid_out.numpy().strides == value.numpy().strides:
-            return value
-    return None
-
-
-def _constant_linear(weight: Any, bias: Any) -> tuple[Parameter, Parameter | None]:
-    values = np.asarray(weight)
-    if values.ndim != 2:
-        raise ValueError(
-            f"linear: weight has shape {values.shape}; expected (out_features, in_features)"
-        )
-    dtype = "float64" if values.dtype == np.float64 and isinstance(weight, np.ndarray) else None
-    if isinstance(weight, Tensor):
-        dtype = weight.dtype.name
-    n_out, n_in = values.shape
-    made, made_bias = make_linear(n_in, n_out, bias is not None, dtype or "float32")
-    made.copy_(values)
-    made.requires_grad = False
-    if made_bias is not None:
-        made_bias.copy_(bias)
-        made_bias.requires_grad = False
-    return made, made_bias
+    return _schuss.linear(input, weight, bias)
 
 
 # ---- activations ---------------------------------------------------------------------------------
