@@ -301,3 +301,17 @@ def test_large_products_let_other_threads_run() -> None:
     for thread in threads:
         thread.join()
     assert results == [True] * 15
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "bool"])
+def test_copies_of_turned_tensors_have_their_elements(dtype: str) -> None:
+    for shape in ((1, 9), (7, 8), (8, 8), (9, 17), (70, 130), (300, 65)):
+        values = (np.random.default_rng(4).standard_normal((2, *shape)) * 9).astype(dtype)
+        one = schuss.tensor(values[0])
+        assert same(one.T.contiguous(), schuss.tensor(np.ascontiguousarray(values[0].T)))
+        stack = schuss.tensor(values)
+        for order in ((0, 2, 1), (2, 1, 0), (1, 2, 0), (2, 0, 1)):
+            expected = np.ascontiguousarray(values.transpose(order))
+            assert same(stack.permute(*order).contiguous(), schuss.tensor(expected))
+        reverse = values[0][::-1].copy()
+        assert same(schuss.from_numpy(reverse)[::2].T.clone(), schuss.tensor(reverse[::2].T.copy()))

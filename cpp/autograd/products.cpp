@@ -20,6 +20,8 @@ constexpr index_t kFewRows = 4 * kPackRows;
 /// Rows of a result that one thread takes whole, in tiles of registers.
 constexpr index_t kRowGrain = 12;
 constexpr index_t kGradientGrain = 24;
+/// Batches up to this size make gradients some rows at a time.
+constexpr index_t kShallowRows = 8;
 /// Packed at a time where rows are few, so that it is read while still near.
 constexpr index_t kNearBytes = 128 * 1024;
 /// Packed at a time where rows are many.
@@ -282,18 +284,23 @@ void ParameterGradient<T>::run_chunk(Matrix<T> a, const T* d, index_t count, con
   const index_t begin = part.begin(rows, kGradientGrain);
   const Matrix<T> left = by_outputs_ ? Matrix<T>{d, 1, n_} : as_left(a.transposed(), k_, count);
   Product<T> p;  // (n, k): d^T a; (k, n): a^T d
-  p.a = left.data + begin * left.row;
   p.a_row = left.row;
   p.a_depth = left.col;
   p.b = by_outputs_ ? a.data : d;
   p.ldb = by_outputs_ ? a.row : n_;
-  p.c = to.weight + begin * ld_;
   p.ldc = ld_;
-  p.m = part.end(rows, kGradientGrain) - begin;
   p.n = by_outputs_ ? k_ : n_;
   p.k = count;
   p.finish = to.finish;
-  if (p.m > 0) table.product(p);
+  // Products of little depth go down all rows a register of columns at a time: some rows, then.
+  const index_t end = part.end(rows, kGradientGrain);
+  const index_t step = count > kShallowRows ? rows : kGradientGrain;
+  for (index_t i = begin; i < end; i += step) {
+    p.a = left.data + i * left.row;
+    p.c = to.weight + i * ld_;
+    p.m = std::min(step, end - i);
+    table.product(p);
+  }
 }
 
 template <class T>

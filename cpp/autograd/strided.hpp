@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <type_traits>
 
 #include "autograd/tensor.hpp"
 
@@ -78,6 +79,10 @@ void for_each_run(const Tensor& tensor, F&& run) {
   });
 }
 
+/// to[i*ld + j] = from[i + j*col], in registers. T: float, double.
+template <class T>
+void copy_turned(const T* from, index_t col, index_t rows, index_t cols, T* to, index_t ld);
+
 /// to[i*ld + j] = from[i*row + j*col]; to overlaps nothing.
 template <class T>
 void copy_matrix(const T* from, index_t row, index_t col, index_t rows, index_t cols, T* to,
@@ -85,6 +90,9 @@ void copy_matrix(const T* from, index_t row, index_t col, index_t rows, index_t 
   if (col == 1 || cols <= 1) {
     for (index_t i = 0; i < rows; ++i) std::copy_n(from + i * row, cols, to + i * ld);
     return;
+  }
+  if constexpr (std::is_floating_point_v<T>) {
+    if (row == 1 && rows >= 8 && cols >= 8) return copy_turned(from, col, rows, cols, to, ld);
   }
   // A block at a time, so that lines of both sides are used whole while they are near.
   constexpr index_t kRows = 8;
