@@ -27,9 +27,11 @@ constexpr index_t kNearBytes = 128 * 1024;
 /// Packed at a time where rows are many.
 constexpr index_t kPackedBytes = 4 * 1024 * 1024;
 constexpr index_t kLeastColumns = 256;
-/// From here on b is read anew by each piece of rows at a price.
+/// From here on b is far.
 constexpr index_t kFarBytes = 1024 * 1024;
 constexpr int kPiecesEach = 8;
+/// Each reads all of b anew where it is far.
+constexpr int kFarPiecesEach = 4;
 /// Kept by a thread from product to product.
 constexpr index_t kKeptBytes = kPackedBytes + kPackedBytes / 4;
 
@@ -207,8 +209,8 @@ void ForwardProduct<T>::run_rows(Crew& crew, Matrix<T> a, Matrix<T> b, const T* 
                           scratch + begin * k_);
       });
     }
-    const bool far = columns * k_ * kItem<T> > kFarBytes;
-    crew.share(pieces_of(crew, m_, kRowGrain, far ? 1 : kPiecesEach), [&](int, Part part) {
+    const int each = columns * k_ * kItem<T> > kFarBytes ? kFarPiecesEach : kPiecesEach;
+    crew.share(pieces_of(crew, m_, kRowGrain, each), [&](int, Part part) {
       const index_t begin = part.begin(m_, kRowGrain);
       Product<T> p;
       p.a = a.data + begin * a.row;
