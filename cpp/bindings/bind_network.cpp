@@ -3,11 +3,13 @@
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <array>
 
 #include "autograd/recording.hpp"
 #include "bindings/slots.hpp"
 #include "bindings/tensor_object.hpp"
+#include "optim/optimizer.hpp"
 #include "train/evaluate.hpp"
 
 namespace schuss::bindings {
@@ -32,6 +34,14 @@ Layer parse_layer(const py::tuple& t) {
   layer.options = {t[2].cast<double>(), t[3].cast<double>(), t[4].cast<double>()};
   layer.label = t[5].cast<std::string>();
   return layer;
+}
+
+bool holds_all_of(const CallableNetwork& network, const Optimizer& optimizer) {
+  const std::vector<ParameterPtr>& own = network.network().parameters();
+  return std::ranges::all_of(optimizer.slots(), [&own](const Optimizer::Slot& slot) {
+    return std::ranges::any_of(own,
+                               [&slot](const auto& p) { return p.get() == slot.parameter.get(); });
+  });
 }
 
 std::shared_ptr<CallableNetwork> make_network(const py::sequence& layers, const py::object& dtype) {
@@ -149,6 +159,8 @@ void register_network(py::module_& m) {
       .def_property_readonly(
           "parameters", [](const CallableNetwork& n) { return n.network().parameters(); },
           "Each once, in the order of the layers.")
+      .def("holds_all_of", &holds_all_of, py::arg("optimizer"),
+           "Whether every parameter of that optimizer is one of the network's.")
       .def_property_readonly("in_features",
                              [](const CallableNetwork& n) { return n.network().n_in(); })
       .def(

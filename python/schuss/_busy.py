@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-import contextlib
 from _thread import allocate_lock, get_ident  # threading itself is slow to import
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,26 +16,35 @@ _lock = allocate_lock()
 _owners: dict[int, int] = {}  # id of a parameter -> the thread that works on it
 
 
-@contextlib.contextmanager
-def claim(parameters: Iterable[Parameter], what: str) -> Iterator[None]:
-    """Keep other threads from changing these parameters inside the block.
+class claim:  # noqa: N801  (used like a function)
+    """Keep other threads from changing these parameters inside a ``with`` block.
 
     The thread that holds a parameter may claim it again: a callback may load a state dict.
     Parameters are claimed rather than models, because models share layers.
     """
-    thread = get_ident()
-    held = {id(parameter): parameter for parameter in parameters}  # alive, so ids stay theirs
-    with _lock:
-        if any(_owners.get(key, thread) != thread for key in held):
-            raise RuntimeError(
-                f"{what}: the model is in use by another thread; use one model from one thread at "
-                "a time (different models may train side by side)"
-            )
-        fresh = [key for key in held if key not in _owners]
-        _owners.update(dict.fromkeys(fresh, thread))
-    try:
-        yield
-    finally:
+
+    __slots__ = ("_fresh", "_held", "_what")
+
+    def __init__(self, parameters: Iterable[Parameter], what: str) -> None:
+        # Alive as long as the claim, so ids stay theirs.
+        self._held = {id(parameter): parameter for parameter in parameters}
+        self._what = what
+
+    def __enter__(self) -> None:
+        thread = get_ident()
         with _lock:
-            for key in fresh:
+            if not _owners:
+                self._fresh = list(self._held)
+            elif any(_owners.get(key, thread) != thread for key in self._held):
+                raise RuntimeError(
+                    f"{self._what}: the model is in use by another thread; use one model from one "
+                    "thread at a time (different models may train side by side)"
+                )
+            else:
+                self._fresh = [key for key in self._held if key not in _owners]
+            _owners.update(dict.fromkeys(self._fresh, thread))
+
+    def __exit__(self, *error: object) -> None:
+        with _lock:
+            for key in self._fresh:
                 del _owners[key]

@@ -27,16 +27,23 @@ _EXAMPLE_ROWS = 64
 _Model = TypeVar("_Model", bound="Module")
 
 
-@contextlib.contextmanager
-def training_mode(model: Module, mode: bool = True) -> Iterator[None]:
+class training_mode:  # noqa: N801  (used like a function)
     """Put every module in training or evaluation mode, and back to its own afterwards."""
-    before = [(module, module.training) for module in model.modules()]
-    if any(training != mode for _, training in before):
-        model.train(mode)
-    try:
-        yield
-    finally:
-        for module, training in before:
+
+    __slots__ = ("_before", "_mode", "_model")
+
+    def __init__(self, model: Module, mode: bool = True) -> None:
+        self._model, self._mode = model, mode
+
+    def __enter__(self) -> None:
+        self._before = [(module, module.training) for module in self._model.modules()]
+        for _, training in self._before:
+            if training != self._mode:
+                self._model.train(self._mode)
+                break
+
+    def __exit__(self, *error: object) -> None:
+        for module, training in self._before:
             if module.training != training:
                 module.training = training
 

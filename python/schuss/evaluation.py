@@ -226,18 +226,21 @@ def named_metrics(
     return named
 
 
-@contextlib.contextmanager
-def thread_count(num_threads: int | None) -> Iterator[None]:
-    """Use so many threads for this thread's calls inside the block; None: as many as before."""
-    if num_threads is None:
-        yield
-        return
-    count = as_count(num_threads, "num_threads")
-    before = _schuss.override_threads(count)
-    try:
-        yield
-    finally:
-        _schuss.override_threads(before)
+class thread_count:  # noqa: N801  (used like a function)
+    """Use so many threads for this thread's calls in a ``with`` block; None: as many as before."""
+
+    __slots__ = ("_before", "_count")
+
+    def __init__(self, num_threads: int | None) -> None:
+        self._count = None if num_threads is None else as_count(num_threads, "num_threads")
+
+    def __enter__(self) -> None:
+        if self._count is not None:
+            self._before = _schuss.override_threads(self._count)
+
+    def __exit__(self, *error: object) -> None:
+        if self._count is not None:
+            _schuss.override_threads(self._before)
 
 
 def _loss_of(criterion: Criterion, prediction: Array, target: Array) -> float:

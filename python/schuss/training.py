@@ -179,19 +179,19 @@ def fit(
     updated = optimizer._parameters()
     _check_ownership(own, updated, optimizer)
 
-    with claim([*own, *updated], "fit"), thread_count(num_threads):
-        with _unchanged_on_error(optimizer), training_mode(model):
+    with claim(own, "fit"), thread_count(num_threads), training_mode(model):
+        with _unchanged_on_error(optimizer):
             criterion = as_criterion(criterion)
-            run = _Run(model, criterion, optimizer, X, y, options, chosen_seed)
+            watched = callback is not None
+            run = _Run(model, criterion, optimizer, X, y, options, chosen_seed, watched)
             judge = None  # what the scheduler does with the validation loss
             if isinstance(scheduler, ReduceLROnPlateau) and validation is not None:
                 judge = scheduler.step
             run.scheduler = scheduler if judge is None else None
-            run.is_watched = callback is not None
             if validation is not None:
                 with naming("validation_data"):
                     evaluate(model, criterion, *validation)  # errors come first
-        with training_mode(model), enable_grad(), _bar(show, n_epochs) as advance:
+        with enable_grad(), _bar(show, n_epochs) as advance:
             each_epoch = bool(validation or measured or callback or scheduler)
             slice_seconds = _REDRAW_SECONDS if show else _FOREVER
             run.train(
@@ -213,16 +213,22 @@ def fit(
     return run.history
 
 
-@contextlib.contextmanager
-def _unchanged_on_error(optimizer: Optimizer) -> Iterator[None]:
+class _unchanged_on_error:  # noqa: N801  (used like a function)
     """Take back what getting ready changes: the seeds drawn, and where the optimizer is."""
-    seeds, progress = _schuss.seed_state(), dict(optimizer._progress)
-    try:
-        yield
-    except BaseException:
-        _schuss.set_seed_state(*seeds)
-        optimizer._progress.update(progress)
-        raise
+
+    __slots__ = ("_memory", "_progress", "_seeds")
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        self._memory = optimizer._progress
+        self._seeds, self._progress = _schuss.seed_state(), dict(self._memory)
+
+    def __enter__(self) -> None:
+        """All is kept already."""
+
+    def __exit__(self, kind: object, *error: object) -> None:
+        if kind is not None:
+            _schuss.set_seed_state(*self._seeds)
+            self._memory.update(self._progress)
 
 
 class _Run:
@@ -237,8 +243,10 @@ class _Run:
         y: TensorLike,
         options: dict[str, Any],
         seed: int | None,
+        watched: bool,
     ) -> None:
         self._model, self._criterion, self._optimizer = model, criterion, optimizer
+        self._is_watched = watched  # by a callback, which may change anything
         self._X, self._y, self._options = X, y, options
         self._interrupts = Interrupts()
         memory = optimizer._progress
@@ -246,8 +254,8 @@ class _Run:
         self._seed = seed if seed is not None else before
         if self._seed is None:
             self._seed = seed_from(None)
-        self._names: list[str] = []  # of the network's parameters
-        self._built_from: list[Any] | None = None  # what a native loop was made of
+        self._network: _schuss.Network | None = None  # of a native loop
+        self._built_from: list[Any] | None = None  # what it was made of, where that may change
         self._loop = self._make(memory["epoch"], 0)
         steps = self._loop.steps_per_epoch
         # Go on inside an interrupted epoch when it is the same one.
@@ -259,7 +267,6 @@ class _Run:
             n_rows = steps * options["batch_size"]
         self.history = History(n_rows)
         self.scheduler: LRScheduler | None = None
-        self.is_watched = False  # by a callback, which may change anything
 
     def _make(self, epoch: int, step: int) -> _schuss.Trainer | StepLoop:
         batch, drop_last = self._options["batch_size"], self._options["drop_last"]
@@ -272,9 +279,10 @@ class _Run:
         )
         loss = native_loss(self._criterion)
         self._built_from = None
-        if network is not None and loss is not None and self._reaches_all(network):
-            native = self._optimizer._native
-            self._built_from = self._parts()
+        native = self._optimizer._native
+        if network is not None and loss is not None and network.holds_all_of(native):
+            self._network = network
+            self._built_from = self._parts() if self._is_watched else None
             return _schuss.Trainer(network, loss, native, self._X, self._y, **common)
         common["interrupts"] = self._interrupts
         return StepLoop(self._model, self._criterion, self._optimizer, self._X, self._y, **common)
@@ -295,26 +303,19 @@ class _Run:
         same = len(before) == len(now) and all(map(operator.is_, before, now))
         return recorded or not same
 
-    def _reaches_all(self, network: _schuss.Network) -> bool:
-        """Whether the network has every parameter of the optimizer."""
-        names = {id(p): name for name, p in self._model.named_parameters()}
-        self._names = [names[id(p)] for p in network.parameters]
-        known = {id(p) for p in network.parameters}
-        return all(id(p) in known for p in self._optimizer._parameters())
-
     def train(
         self,
         n_epochs: int,
         each_epoch: bool,
         slice_seconds: float,
-        advance: Callable[[int], None],
+        advance: Callable[[int], object],
         after_epoch: Callable[[History], bool],
     ) -> None:
         """Run the loops until the epochs are done or something stops them."""
         if self._first_step > 0:
             self._loop = self._make(self._optimizer._progress["epoch"], self._first_step)
         # The native loop asks for signals itself, between steps; a callback may end it.
-        python = isinstance(self._loop, StepLoop) or self.is_watched
+        python = isinstance(self._loop, StepLoop) or self._is_watched
         with self._interrupts if python else contextlib.nullcontext():
             self._drive(n_epochs, each_epoch, slice_seconds, advance, after_epoch)
 
@@ -323,7 +324,7 @@ class _Run:
         n_epochs: int,
         each_epoch: bool,
         slice_seconds: float,
-        advance: Callable[[int], None],
+        advance: Callable[[int], object],
         after_epoch: Callable[[History], bool],
     ) -> None:
         """Run the present loop."""
@@ -357,7 +358,7 @@ class _Run:
                 if after_epoch(history):
                     history.stopped = "callback"
                     return
-                if self.is_watched and loop.epochs_done < n_epochs and self._is_outdated():
+                if self._is_watched and loop.epochs_done < n_epochs and self._is_outdated():
                     n_epochs -= loop.epochs_done
                     first = memory["epoch"]
                     if isinstance(self._criterion, ExpressionLoss):
@@ -383,8 +384,9 @@ class _Run:
         self, first: int, found: str, epoch: int, step: int, parameter: int
     ) -> NonFiniteError:
         name = None
-        if parameter >= 0:
-            name = self._names[parameter]
+        if parameter >= 0 and self._network is not None:
+            odd = self._network.parameters[parameter]
+            name = next(name for name, p in self._model.named_parameters() if p is odd)
             found = f"parameter {name} is not finite"
         place = f"epoch {first + epoch}, step {step}"
         return NonFiniteError(f"{place}: {found}; {ADVICE}", first + epoch, step, name)
@@ -437,15 +439,23 @@ def _checked_pair(pair: Any) -> tuple[TensorLike, TensorLike] | None:
 # ---- around the loops ----------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def _bar(show: bool, n_epochs: int) -> Iterator[Callable[[int], None]]:
+def _bar(show: bool, n_epochs: int) -> contextlib.AbstractContextManager[Callable[[int], object]]:
+    """A bar, or nothing, to be told of epochs done."""
     if not show:
-        yield lambda _: None
-        return
+        return contextlib.nullcontext(_ignore)
+    return _shown_bar(n_epochs)
+
+
+def _ignore(done: int) -> None:
+    del done
+
+
+@contextlib.contextmanager
+def _shown_bar(n_epochs: int) -> Iterator[Callable[[int], object]]:
     from tqdm import tqdm
 
     with tqdm(total=n_epochs, unit="epoch") as bar:
-        yield lambda done: bar.update(done)
+        yield bar.update
 
 
 def _after_epoch(

@@ -100,14 +100,15 @@ class Module(Attributes):
     def modules(self) -> Iterator[Module]:
         """Modules of the whole tree, this one first, each once."""
         # The order of named_modules, without its names: every fit asks.
-        seen: set[int] = set()
-        waiting: list[Module] = [self]
-        while waiting:
-            module = waiting.pop()
-            if id(module) not in seen:
-                seen.add(id(module))
-                yield module
-                waiting.extend(reversed(module._modules.values()))
+        found: dict[int, Module] = {}
+        self._gather(found)
+        return iter(list(found.values()))
+
+    def _gather(self, found: dict[int, Module]) -> None:
+        found[id(self)] = self
+        for module in self._modules.values():
+            if id(module) not in found:
+                module._gather(found)
 
     def named_parameters(
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
@@ -127,12 +128,12 @@ class Module(Attributes):
 
     def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
         """Parameters in order, each once."""
-        seen: set[int] = set()
+        found: dict[int, Parameter] = {}
         for module in self.modules() if recurse else (self,):
             for parameter in module._parameters.values():
-                if parameter is not None and id(parameter) not in seen:
-                    seen.add(id(parameter))
-                    yield parameter
+                if parameter is not None:
+                    found[id(parameter)] = parameter
+        return iter(list(found.values()))
 
     def named_buffers(
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
