@@ -176,8 +176,7 @@ def fit(
     measured = named_metrics(metrics)
     validation = _checked_pair(validation_data)
     own = list(model.parameters())
-    updated = optimizer._parameters()
-    _check_ownership(own, updated, optimizer)
+    _check_ownership(model, own, optimizer, X)
 
     with claim(own, "fit"), thread_count(num_threads), training_mode(model):
         with _unchanged_on_error(optimizer):
@@ -403,11 +402,12 @@ def _as_shards(value: Any) -> int:
 
 
 def _check_ownership(
-    parameters: Sequence[Parameter], updated: Sequence[Parameter], optimizer: Optimizer
+    model: Module, parameters: Sequence[Parameter], optimizer: Optimizer, X: TensorLike
 ) -> None:
-    own = {id(parameter) for parameter in parameters}
-    if own.issuperset(map(id, updated)):
+    network = network_of(model, X)
+    if network is not None and network.holds_all_of(optimizer._native):
         return
+    own = {id(parameter) for parameter in parameters}
     for number, group in enumerate(optimizer.param_groups):
         for parameter in group["params"]:
             if id(parameter) not in own:
