@@ -3,8 +3,13 @@
 
 import os
 import signal
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import settings
+
+import schuss
+from schuss import _schuss
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 
@@ -16,3 +21,12 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 # deadline=None: no test asserts time. derandomize: a failure in one run is a failure in the next.
 settings.register_profile("schuss", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("schuss")
+
+
+@pytest.fixture
+def restored_threads() -> Iterator[None]:
+    """Threads, and the work that makes one worth having, are afterwards what they were."""
+    before = schuss.get_num_threads()
+    yield
+    schuss.set_num_threads(before)
+    _schuss.testing.set_work_per_thread(0.0)

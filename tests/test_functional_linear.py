@@ -5,7 +5,6 @@ whoever makes them."""
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -31,16 +30,9 @@ SIZES = [
     (513, 5, 9),
     (16 * 1024 + 1, 3, 5),
 ]
+pytestmark = pytest.mark.usefixtures("restored_threads")
 DTYPES = ["float32", "float64"]
 THREADS = [1, 2, 3]
-
-
-@pytest.fixture(autouse=True)
-def restore() -> Iterator[None]:
-    before = schuss.get_num_threads()
-    yield
-    schuss.set_num_threads(before)
-    _schuss.testing.set_work_per_thread(0.0)
 
 
 def share_among(threads: int) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -14,17 +14,11 @@ import pytest
 import schuss
 from schuss import _schuss, nn, optim
 
+pytestmark = pytest.mark.usefixtures("restored_threads")
+
 THREADS = (1, 2, 3, 7)
 #: Multiply-adds that make a thread worth having: by estimates, always, never.
 WAYS = {"estimated": 0.0, "forced": 1.0, "never": 1e18}
-
-
-@pytest.fixture(autouse=True)
-def restore() -> Iterator[None]:
-    before = schuss.get_num_threads()
-    yield
-    schuss.set_num_threads(before)
-    _schuss.testing.set_work_per_thread(0.0)
 
 
 def wide() -> nn.Module:

@@ -165,6 +165,27 @@ void ForwardProduct<T>::run_narrow(Crew& crew, Matrix<T> a, Matrix<T> b, const T
   });
 }
 
+/// Some of c. `b`: its columns, packed or as they lie.
+template <class T>
+void ForwardProduct<T>::run_block(Matrix<T> a, const T* b, index_t ldb, const T* bias, T* c,
+                                  index_t ldc, const Block& block) const {
+  Product<T> p;
+  p.a = a.data + block.row * a.row;
+  p.a_row = a.row;
+  p.a_depth = a.col;
+  p.packed = packs_;
+  p.b = b;
+  p.ldb = ldb;
+  p.start = bias == nullptr ? Start::kZero : Start::kBias;
+  p.bias = bias == nullptr ? nullptr : bias + block.column;
+  p.c = c + block.row * ldc + block.column;
+  p.ldc = ldc;
+  p.m = block.rows;
+  p.n = block.columns;
+  p.k = k_;
+  kernels<T>().product(p);
+}
+
 template <class T>
 void ForwardProduct<T>::run_columns(Crew& crew, Matrix<T> a, Matrix<T> b, const T* bias, T* c,
                                     index_t ldc, T* scratch) const {
@@ -176,21 +197,7 @@ void ForwardProduct<T>::run_columns(Crew& crew, Matrix<T> a, Matrix<T> b, const 
       const index_t columns = std::min(step, end - j);
       const Matrix<T> right = b.from(0, j);
       if (packs_) kernels<T>().pack(right.data, right.row, right.col, k_, columns, packed);
-      Product<T> p;
-      p.a = a.data;
-      p.a_row = a.row;
-      p.a_depth = a.col;
-      p.packed = packs_;
-      p.b = packs_ ? packed : right.data;
-      p.ldb = right.row;
-      p.start = bias == nullptr ? Start::kZero : Start::kBias;
-      p.bias = bias == nullptr ? nullptr : bias + j;
-      p.c = c + j;
-      p.ldc = ldc;
-      p.m = m_;
-      p.n = columns;
-      p.k = k_;
-      kernels<T>().product(p);
+      run_block(a, packs_ ? packed : right.data, right.row, bias, c, ldc, {0, m_, j, columns});
     }
   });
 }
@@ -212,21 +219,8 @@ void ForwardProduct<T>::run_rows(Crew& crew, Matrix<T> a, Matrix<T> b, const T* 
     const int each = columns * k_ * kItem<T> > kFarBytes ? kFarPiecesEach : kPiecesEach;
     crew.share(pieces_of(crew, m_, kRowGrain, each), [&](int, Part part) {
       const index_t begin = part.begin(m_, kRowGrain);
-      Product<T> p;
-      p.a = a.data + begin * a.row;
-      p.a_row = a.row;
-      p.a_depth = a.col;
-      p.packed = packs_;
-      p.b = packs_ ? scratch : right.data;
-      p.ldb = right.row;
-      p.start = bias == nullptr ? Start::kZero : Start::kBias;
-      p.bias = bias == nullptr ? nullptr : bias + j;
-      p.c = c + begin * ldc + j;
-      p.ldc = ldc;
-      p.m = part.end(m_, kRowGrain) - begin;
-      p.n = columns;
-      p.k = k_;
-      kernels<T>().product(p);
+      run_block(a, packs_ ? scratch : right.data, right.row, bias, c, ldc,
+                {begin, part.end(m_, kRowGrain) - begin, j, columns});
     });
   }
 }

@@ -58,6 +58,14 @@ class ForwardProduct {
   static index_t pieces(index_t m, index_t n);
 
  private:
+  struct Block {
+    index_t row;
+    index_t rows;
+    index_t column;
+    index_t columns;
+  };
+  void run_block(Matrix<T> a, const T* b, index_t ldb, const T* bias, T* c, index_t ldc,
+                 const Block& block) const;
   void run_narrow(Crew& crew, Matrix<T> a, Matrix<T> b, const T* bias, T* c, index_t ldc,
                   T* scratch) const;
   void run_columns(Crew& crew, Matrix<T> a, Matrix<T> b, const T* bias, T* c, index_t ldc,
