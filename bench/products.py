@@ -159,7 +159,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     threads = [int(n) for n in options.threads.split(",")]
     document: dict[str, Any] = {"machine": machine.describe(max(threads))}
-    document["libraries"] = {"MKL": str(options.mkl), "OpenBLAS": str(options.openblas)}
+    libraries = {"MKL": options.mkl, "OpenBLAS": options.openblas}
+    document["libraries"] = {name: path and path.name for name, path in libraries.items()}
     if not options.skip_driver:
         document["products"] = run_driver(options)
     if not options.skip_linear:
