@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import schuss
-from schuss import _schuss, nn
+from schuss import _schuss, nn, optim
 from schuss.nn import functional as F  # noqa: N812  (PyTorch's custom)
 
 #: Rows, inputs, outputs: small, narrow, wide, ragged, one row, few rows, two chunks of rows, two
@@ -307,3 +307,67 @@ def test_copies_of_turned_tensors_have_their_elements(dtype: str) -> None:
             assert same(stack.permute(*order).contiguous(), schuss.tensor(expected))
         reverse = values[0][::-1].copy()
         assert same(schuss.from_numpy(reverse)[::2].T.clone(), schuss.tensor(reverse[::2].T.copy()))
+
+
+# ---- what is easily overlooked -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("n_out", "n_in"), [(3, 3), (20, 30), (33, 48), (4, 7), (1, 5)])
+def test_weight_of_a_layer_may_be_the_input(n_out: int, n_in: int) -> None:
+    layer = nn.Linear(n_in, n_out)
+    values = np.arange(2 * n_in, dtype=np.float32).reshape(2, n_in) % 5
+    F.linear(layer.weight, values).sum().backward()
+    expected = np.broadcast_to(values.sum(axis=0), (n_out, n_in))
+    np.testing.assert_array_equal(layer.weight.grad.numpy(), expected)
+
+
+def test_weight_of_a_layer_may_be_input_and_weight() -> None:
+    layer = nn.Linear(30, 20, dtype="float64")
+    (F.linear(layer.weight, layer.weight) ** 2).sum().backward()
+    weight = np.array(layer.weight)
+    # d sum((W W^T)^2) = 4 W W^T W: chains of 30 and of 20 terms of at most 20 * 30 * max|W|^3.
+    bound = 4 * 50 * 600 * np.abs(weight).max() ** 3 * np.finfo(np.float64).eps
+    np.testing.assert_allclose(
+        layer.weight.grad.numpy(), 4 * weight @ weight.T @ weight, rtol=0, atol=bound
+    )
+
+
+def test_conversion_of_what_is_recorded_is_noticed() -> None:
+    def loss(model: nn.Module, p: Any, t: Any) -> Any:
+        scale = F.linear(model.weight.detach(), np.ones((2, 3))).float().sum()
+        return ((p - t) ** 2).mean() * (1 + scale * scale)
+
+    x = np.arange(12, dtype=np.float32).reshape(4, 3) / 12
+    y = x[:, :1].copy()
+
+    def made() -> tuple[nn.Linear, optim.SGD]:
+        schuss.manual_seed(0)
+        model = nn.Linear(3, 1)
+        return model, optim.SGD(model.parameters(), lr=0.05)
+
+    model, optimizer = made()
+    history = schuss.fit(
+        model, lambda p, t: loss(model, p, t), optimizer, x, y, epochs=3, batch_size=None
+    )
+    other, optimizer = made()
+    by_hand = []
+    for _ in range(3):
+        cost = loss(other, other(x), schuss.tensor(y))
+        optimizer.zero_grad()
+        cost.backward()
+        optimizer.step()
+        by_hand.append(cost.item())
+    assert list(history.loss) == by_hand
+
+
+def test_sizes_beyond_memory_are_refused() -> None:
+    one = schuss.zeros(1)
+    with pytest.raises(MemoryError):
+        F.linear(one.expand(1, 2**62), one.expand(1, 2**62))
+    with pytest.raises(MemoryError):
+        one.expand(1, 2**62) @ one.expand(2**62, 1)
+
+
+def test_error_names_the_shape_that_was_given() -> None:
+    with pytest.raises(ValueError, match=r"input has shape \(2, 5\).*weight has shape \(6,?\)"):
+        F.linear(np.ones((2, 5), np.float32), np.ones(6, np.float32))

@@ -361,3 +361,11 @@ def test_numbers_are_formatted() -> None:
     assert f"{schuss.tensor([1, 2])}" == "tensor([1, 2])"
     assert repr(schuss.zeros(1, dtype=schuss.float64)) == "tensor([0.], dtype=schuss.float64)"
     assert repr(schuss.Parameter([1.0])).startswith("Parameter containing:\ntensor([1.]")
+
+
+def test_attribute_that_there_is_not() -> None:
+    tensor = schuss.tensor([1.0])
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = tensor.nothing  # type: ignore[attr-defined]
+    with pytest.raises(AttributeError, match="no attribute '5'"):
+        tensor.__getattr__(5)  # type: ignore[arg-type, operator]

@@ -80,8 +80,8 @@ struct Stacks {
 };
 
 double work_of(const Stacks& s) {
-  return static_cast<double>(s.batch.count()) * static_cast<double>(s.m * s.k) *
-         static_cast<double>(s.n + 1);
+  return static_cast<double>(s.batch.count()) * static_cast<double>(s.m) *
+         static_cast<double>(s.k) * (static_cast<double>(s.n) + 1.0);
 }
 
 /// Into how many pieces a stack falls.
@@ -253,7 +253,9 @@ struct Dense {
   Matrix<T> weights() const {
     return {weight->ptr<T>(), weight->strides[0], weight->strides[1]};
   }
-  double work() const { return static_cast<double>(m * k) * static_cast<double>(n + 1); }
+  double work() const {
+    return static_cast<double>(m) * static_cast<double>(k) * (static_cast<double>(n) + 1.0);
+  }
 };
 
 /// A gradient to be written: in the layout of a leaf that has one of its own.
@@ -286,7 +288,9 @@ TensorPtr linear(const TensorPtr& x, const TensorPtr& weight, const TensorPtr& b
 void linear_backward(const BackwardContext& context, Gradients& d_inputs) {
   const Dense s(context.inputs[0], context.inputs[1], context.inputs[2]);
   const TensorPtr& d = context.d_output;
-  for (std::size_t i = 0; i < 3; ++i) {
+  // The product writes rows of neighbours; only parameters' gradients are made in any layout.
+  if (context.wants(0)) d_inputs[0] = make_tensor(d->dtype, s.x->shape, Uninitialized{});
+  for (const std::size_t i : {1, 2}) {
     if (context.wants(i)) d_inputs[i] = gradient_of(*context.inputs[i]);
   }
   const TensorPtr& d_x = d_inputs[0];

@@ -156,11 +156,14 @@ TensorPtr run_op(Op op, const OpAttributes& attributes, const std::vector<Tensor
 TensorPtr apply(Op op, const OpAttributes& attributes, std::vector<TensorPtr> inputs) {
   const FpEnvironment environment;
   to_common_dtype(op, attributes, inputs);
+  // Before they are read: meanwhile another thread of Python's may write.
+  const bool remembers = grad_mode && any_requires_grad(inputs);
+  const OpNode::Versions versions = remembers ? OpNode::versions_of(inputs) : OpNode::Versions{};
   TensorPtr output = run_op(op, attributes, inputs);
   if (listening != nullptr) listening->on_op(op, attributes, inputs, output);
-  if (grad_mode && is_floating(output->dtype) && any_requires_grad(inputs)) {
+  if (remembers && is_floating(output->dtype)) {
     remember(output, std::allocate_shared<OpNode>(BlockAllocator<OpNode>(), op, attributes,
-                                                  std::move(inputs), output));
+                                                  std::move(inputs), versions, output));
   }
   return output;
 }
@@ -211,13 +214,18 @@ void assign_index(Tensor& x, const IndexSpec& spec, const TensorPtr& values) {
 
 // ---- the node ------------------------------------------------------------------------------------
 
-OpNode::OpNode(Op op, const OpAttributes& attributes, std::vector<TensorPtr> from,
-               const TensorPtr& output)
-    : op_(op), attributes_(attributes) {
-  inputs = std::move(from);
+OpNode::Versions OpNode::versions_of(const std::vector<TensorPtr>& inputs) {
+  Versions versions{};
   for (std::size_t i = 0; i < std::min(inputs.size(), kMostInputs); ++i) {
-    if (inputs[i] != nullptr) versions_[i] = inputs[i]->storage->version;
+    if (inputs[i] != nullptr) versions[i] = inputs[i]->storage->version;
   }
+  return versions;
+}
+
+OpNode::OpNode(Op op, const OpAttributes& attributes, std::vector<TensorPtr> from,
+               const Versions& versions, const TensorPtr& output)
+    : op_(op), attributes_(attributes), versions_(versions) {
+  inputs = std::move(from);
   if (reading(op, attributes_, inputs).output) {
     output_ = detached(*output);
     output_version_ = output->storage->version;

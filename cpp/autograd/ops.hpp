@@ -149,8 +149,12 @@ void assign_index(Tensor& x, const IndexSpec& spec, const TensorPtr& values);
 /// An operation in the graph: enough to run it again, and to go back through it.
 class OpNode final : public Node {
  public:
+  /// Of the inputs' storage, when they were read.
+  using Versions = std::array<std::uint64_t, kMostInputs>;
+  static Versions versions_of(const std::vector<TensorPtr>& inputs);
+
   OpNode(Op op, const OpAttributes& attributes, std::vector<TensorPtr> from,
-         const TensorPtr& output);
+         const Versions& versions, const TensorPtr& output);
 
   const char* name() const override;
   void check() const override;
@@ -165,7 +169,7 @@ class OpNode final : public Node {
   bool freed_ = false;
   OpAttributes attributes_;
   TensorPtr output_;  // a handle outside the graph, where backward reads it
-  std::array<std::uint64_t, kMostInputs> versions_{};
+  Versions versions_;
   std::uint64_t output_version_ = 0;
 };
 

@@ -2,6 +2,8 @@
 #include "autograd/products.hpp"
 
 #include <algorithm>
+#include <limits>
+#include <new>
 #include <optional>
 #include <utility>
 
@@ -39,6 +41,14 @@ thread_local AlignedBuffer<std::byte> kept;
 
 template <class T>
 constexpr auto kItem = static_cast<index_t>(sizeof(T));
+
+/// a * b elements; std::bad_alloc where so many have no number of bytes.
+template <class T>
+index_t elements_of(index_t a, index_t b) {
+  constexpr index_t kMost = std::numeric_limits<index_t>::max() / kItem<T> / 4;
+  if (b > 0 && a > kMost / b) throw std::bad_alloc();
+  return a * b;
+}
 
 index_t grains(index_t n, index_t grain) { return (n + grain - 1) / grain; }
 
@@ -98,7 +108,8 @@ ForwardProduct<T>::ForwardProduct(Matrix<T> a, Matrix<T> b, index_t m, index_t k
       panel_(kernels<T>().packed_size(1, 1)),
       narrow_(order == Order::kLayer && is_narrow(n)),
       by_columns_(m < kFewRows),
-      packs_(!has_dense_rows(b, k, n) || (k * n * kItem<T> > kPackBytes && m >= kPackRows)),
+      packs_(!has_dense_rows(b, k, n) ||
+             (k > kPackBytes / kItem<T> / std::max<index_t>(n, 1) && m >= kPackRows)),
       block_(n),
       copies_left_(narrow_ ? !has_dense_rows(a, m, k) : !is_left(a, m, k)) {
   const index_t bytes = by_columns_ ? kNearBytes : kPackedBytes;
@@ -115,10 +126,10 @@ index_t ForwardProduct<T>::pieces(index_t m, index_t n) {
 
 template <class T>
 index_t ForwardProduct<T>::scratch() const {
-  const index_t left = copies_left_ ? padded<T>(m_ * k_) : 0;
-  if (narrow_) return left + n_ * padded<T>(k_);
+  const index_t left = copies_left_ ? padded<T>(elements_of<T>(m_, k_)) : 0;
+  if (narrow_) return left + elements_of<T>(n_, padded<T>(elements_of<T>(k_, 1)));
   if (!packs_) return left;
-  return left + block_ * k_ * (by_columns_ ? threads_ : 1);
+  return left + elements_of<T>(block_ * (by_columns_ ? threads_ : 1), k_);
 }
 
 template <class T>
@@ -242,7 +253,8 @@ ParameterGradient<T>::ParameterGradient(Matrix<T> a, index_t m, index_t k, index
 
 template <class T>
 index_t ParameterGradient<T>::scratch() const {
-  return (copies_left_ ? padded<T>(m_ * k_) : 0) + (turned_after_ ? n_ * k_ : 0);
+  return (copies_left_ ? padded<T>(elements_of<T>(m_, k_)) : 0) +
+         (turned_after_ ? elements_of<T>(n_, k_) : 0);
 }
 
 template <class T>

@@ -126,9 +126,9 @@ class Node {
   /// Throws StateError when a tensor that backward needs was changed since, or was freed.
   virtual void check() const = 0;
   /// `d_output`: the gradient of what this node made, same shape and dtype, contiguous. Fills
-  /// `d_inputs` (contiguous, or as a leaf's `make_grad`; null where an input needs none; `d_output`
-  /// itself where it is passed on) and adds to parameters' gradients. Without `retain` it may free what the forward pass
-  /// saved.
+  /// `d_inputs` (contiguous, or as a leaf's `make_grad`; null where none is needed; `d_output`
+  /// itself where it is passed on) and adds to parameters' gradients. Without `retain` it may free
+  /// what the forward pass saved.
   virtual void backward(const TensorPtr& d_output, bool retain) = 0;
   /// Frees what the forward pass saved, after a backward pass that does not retain the graph.
   virtual void release() {}
@@ -154,8 +154,8 @@ void remember(const TensorPtr& output, std::shared_ptr<Node> node);
 /// anything changes. Throws StateError when `root` has no history or part of it was freed.
 void run_backward(const TensorPtr& root, const TensorPtr& d_root, bool retain_graph);
 
-/// leaf.grad = d, or leaf.grad + d in place; d is contiguous, or as the leaf's `make_grad`. A `d` that nobody else holds may be
-/// kept itself.
+/// leaf.grad = d, or leaf.grad + d in place; d is contiguous, or as the leaf's `make_grad`. A `d`
+/// that nobody else holds may be kept itself.
 void accumulate_grad(Tensor& leaf, TensorPtr d);
 
 }  // namespace schuss

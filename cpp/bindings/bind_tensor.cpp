@@ -85,7 +85,7 @@ PyObject* fast_backward(PyObject* self, PyObject* const* arguments, Py_ssize_t c
 /// NumPy asks for several attributes that there are not: no C++ exception for each.
 PyObject* missing_attribute(PyObject*, PyObject* name) {
   PyErr_Format(PyExc_AttributeError,
-               "Tensor has no attribute '%U'; .detach().numpy() gives its values to NumPy", name);
+               "Tensor has no attribute '%S'; .detach().numpy() gives its values to NumPy", name);
   return nullptr;
 }
 

@@ -5,6 +5,7 @@
 
 #include <optional>
 
+#include "autograd/recording.hpp"
 #include "bindings/slots.hpp"
 #include "bindings/tensor_object.hpp"
 
@@ -43,6 +44,7 @@ TensorPtr shared_array(py::handle object, DType dtype) {
 TensorPtr parse(py::handle object, DType dtype, const char* name) {
   if (TensorPtr given = tensor_or_null(object.ptr())) {
     if (given->dtype == dtype || given->requires_grad) return given;
+    note_read(*given, "a conversion to another dtype");
     return copy_to_tensor(to_numpy(given), dtype, name);
   }
   if (TensorPtr shared = shared_array(object, dtype)) return shared;
@@ -85,6 +87,12 @@ TensorPtr linear(py::handle x_given, py::handle weight_given, py::handle bias_gi
   if (bias != nullptr && bias->shape.rank != 0) {
     throw ValueError("linear: bias has shape " + to_string(bias->shape) +
                      "; expected (), as weight has shape " + to_string(weight->shape));
+  }
+  const int rank = x->shape.rank;
+  if (rank == 0 || x->shape[rank - 1] != weight->shape[0]) {
+    throw ValueError("linear: input has shape " + to_string(x->shape) + "; expected (..., " +
+                     std::to_string(weight->shape[0]) + "), as weight has shape " +
+                     to_string(weight->shape));
   }
   const TensorPtr column = apply_linear(x, reshaped(weight, {1, weight->shape[0]}),
                                         bias == nullptr ? nullptr : reshaped(bias, {1}));
