@@ -13,6 +13,9 @@ import pytest
 
 import schuss
 from schuss import nn, optim
+from schuss._busy import claim
+from schuss._chains import training_mode
+from schuss.evaluation import thread_count
 
 RNG = np.random.default_rng(0)
 ROWS = 4096
@@ -134,3 +137,26 @@ def test_interrupt_ends_prediction_and_evaluation() -> None:
         schuss.evaluate(model, nn.MSELoss(), rows, targets)
     timer.join()
     assert schuss.predict(model, X).shape == (ROWS, 1)
+
+
+def test_guards_let_go_though_their_exit_is_not_reached() -> None:
+    """A second Ctrl-C may come as ``__exit__`` begins."""
+    model = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
+    threads = schuss.get_num_threads()
+    guards = [claim(model.parameters(), "a test"), training_mode(model, False), thread_count(3)]
+    for guard in guards:
+        guard.__enter__()
+    assert not model.training
+    del guard, guards[:]
+    assert model.training
+    assert schuss.get_num_threads() == threads
+    others = []
+
+    def elsewhere() -> None:
+        with claim(model.parameters(), "another test"):
+            others.append("got it")
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    assert others == ["got it"]

@@ -26,6 +26,7 @@ class claim:  # noqa: N801  (used like a function)
     __slots__ = ("_fresh", "_held", "_what")
 
     def __init__(self, parameters: Iterable[Parameter], what: str) -> None:
+        self._fresh: list[int] = []
         # Alive as long as the claim, so ids stay theirs.
         self._held = {id(parameter): parameter for parameter in parameters}
         self._what = what
@@ -45,6 +46,9 @@ class claim:  # noqa: N801  (used like a function)
             _owners.update(dict.fromkeys(self._fresh, thread))
 
     def __exit__(self, *error: object) -> None:
-        with _lock:
-            for key in self._fresh:
-                del _owners[key]
+        while self._fresh:  # no lock: what is given back can only let others in
+            _owners.pop(self._fresh.pop(), None)
+
+    def __del__(self) -> None:
+        if self._fresh:  # a second Ctrl-C came before __exit__ began
+            self.__exit__()

@@ -34,6 +34,7 @@ class training_mode:  # noqa: N801  (used like a function)
 
     def __init__(self, model: Module, mode: bool = True) -> None:
         self._model, self._mode = model, mode
+        self._before: list[tuple[Module, bool]] = []
 
     def __enter__(self) -> None:
         self._before = [(module, module.training) for module in self._model.modules()]
@@ -46,6 +47,11 @@ class training_mode:  # noqa: N801  (used like a function)
         for module, training in self._before:
             if module.training != training:
                 module.training = training
+        self._before = []
+
+    def __del__(self) -> None:
+        if self._before:  # a second Ctrl-C came before __exit__ began
+            self.__exit__()
 
 
 def network_for(

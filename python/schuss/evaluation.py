@@ -229,18 +229,25 @@ def named_metrics(
 class thread_count:  # noqa: N801  (used like a function)
     """Use so many threads for this thread's calls in a ``with`` block; None: as many as before."""
 
-    __slots__ = ("_before", "_count")
+    __slots__ = ("_before", "_count", "_entered")
 
     def __init__(self, num_threads: int | None) -> None:
+        self._entered = False
         self._count = None if num_threads is None else as_count(num_threads, "num_threads")
 
     def __enter__(self) -> None:
         if self._count is not None:
             self._before = _schuss.override_threads(self._count)
+            self._entered = True
 
     def __exit__(self, *error: object) -> None:
-        if self._count is not None:
+        if self._entered:
+            self._entered = False
             _schuss.override_threads(self._before)
+
+    def __del__(self) -> None:
+        if self._entered:  # a second Ctrl-C came before __exit__ began
+            self.__exit__()
 
 
 def _loss_of(criterion: Criterion, prediction: Array, target: Array) -> float:

@@ -385,7 +385,8 @@ class _Run:
         name = None
         if parameter >= 0 and self._network is not None:
             odd = self._network.parameters[parameter]
-            name = next(name for name, p in self._model.named_parameters() if p is odd)
+            names = self._model.named_parameters()
+            name = next((name for name, p in names if p is odd), None)
             found = f"parameter {name} is not finite"
         place = f"epoch {first + epoch}, step {step}"
         return NonFiniteError(f"{place}: {found}; {ADVICE}", first + epoch, step, name)

@@ -101,14 +101,14 @@ class Module(Attributes):
         """Modules of the whole tree, this one first, each once."""
         # The order of named_modules, without its names: every fit asks.
         found: dict[int, Module] = {}
-        self._gather(found)
-        return iter(list(found.values()))
-
-    def _gather(self, found: dict[int, Module]) -> None:
-        found[id(self)] = self
-        for module in self._modules.values():
+        waiting: list[Module] = [self]
+        while waiting:
+            module = waiting.pop()
             if id(module) not in found:
-                module._gather(found)
+                found[id(module)] = module
+                if module._modules:
+                    waiting.extend(reversed(module._modules.values()))
+        return iter(list(found.values()))
 
     def named_parameters(
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
