@@ -290,7 +290,7 @@ void linear_backward(const BackwardContext& context, Gradients& d_inputs) {
   const TensorPtr& d = context.d_output;
   // The product writes rows of neighbours; only parameters' gradients are made in any layout.
   if (context.wants(0)) d_inputs[0] = make_tensor(d->dtype, s.x->shape, Uninitialized{});
-  for (const std::size_t i : {1, 2}) {
+  for (std::size_t i = 1; i < 3; ++i) {
     if (context.wants(i)) d_inputs[i] = gradient_of(*context.inputs[i]);
   }
   const TensorPtr& d_x = d_inputs[0];
