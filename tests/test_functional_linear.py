@@ -360,6 +360,36 @@ def test_conversion_of_what_is_recorded_is_noticed() -> None:
     assert list(history.loss) == by_hand
 
 
+def test_write_during_a_product_is_noticed() -> None:
+    """Large products let other threads run: one of them may write to an operand meanwhile."""
+    values = drawn(2, 900, 900)
+    x = schuss.ones(900, 900, requires_grad=True)
+    noticed = 0
+    for _ in range(8):
+        weight = schuss.tensor(values, requires_grad=True)
+        begun = threading.Event()
+
+        def write(target: Any = weight, now: threading.Event = begun) -> None:
+            now.wait()
+            with schuss.no_grad():
+                target.zero_()
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        begun.set()
+        output = F.linear(x, weight)
+        writer.join()
+        try:
+            output.sum().backward()
+        except RuntimeError as error:
+            assert "was changed in place" in str(error)
+            noticed += 1
+        else:  # written before the product began
+            assert not np.asarray(output.detach()).any()
+        x.grad = None
+    assert noticed > 0
+
+
 def test_sizes_beyond_memory_are_refused() -> None:
     one = schuss.zeros(1)
     with pytest.raises(MemoryError):

@@ -10,14 +10,12 @@
 #include "autograd/strided.hpp"
 #include "autograd/sum_trees.hpp"
 #include "kernels/dispatch.hpp"
+#include "kernels/packing.hpp"
 
 namespace schuss::ops {
 namespace {
 
-/// Right operands up to this size stay in L1, where reading them in place costs nothing.
-constexpr index_t kPackBytes = 16 * 1024;
-/// Fewer rows than this do not pay for packing, nor more than one thread for sharing them.
-constexpr index_t kPackRows = 12;
+/// Fewer rows than this do not pay for sharing them.
 constexpr index_t kFewRows = 4 * kPackRows;
 /// Rows of a result that one thread takes whole, in tiles of registers.
 constexpr index_t kRowGrain = 12;
@@ -29,10 +27,8 @@ constexpr index_t kNearBytes = 128 * 1024;
 /// Packed at a time where rows are many.
 constexpr index_t kPackedBytes = 4 * 1024 * 1024;
 constexpr index_t kLeastColumns = 256;
-/// From here on b is far.
-constexpr index_t kFarBytes = 1024 * 1024;
 constexpr int kPiecesEach = 8;
-/// Each reads all of b anew where it is far.
+/// Each reads all of b anew, where it is far.
 constexpr int kFarPiecesEach = 4;
 /// Kept by a thread from product to product.
 constexpr index_t kKeptBytes = kPackedBytes + kPackedBytes / 4;

@@ -3,7 +3,6 @@
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
-#include <algorithm>
 #include <array>
 
 #include "autograd/recording.hpp"
@@ -37,11 +36,7 @@ Layer parse_layer(const py::tuple& t) {
 }
 
 bool holds_all_of(const CallableNetwork& network, const Optimizer& optimizer) {
-  const std::vector<ParameterPtr>& own = network.network().parameters();
-  return std::ranges::all_of(optimizer.slots(), [&own](const Optimizer::Slot& slot) {
-    return std::ranges::any_of(own,
-                               [&slot](const auto& p) { return p.get() == slot.parameter.get(); });
-  });
+  return optimizer.slot_outside(network.network().parameters()) == nullptr;
 }
 
 std::shared_ptr<CallableNetwork> make_network(const py::sequence& layers, const py::object& dtype) {

@@ -110,14 +110,10 @@ class PyTrainer {
 
  private:
   void check_parameters() const {
-    const auto& known = network_->network().parameters();
-    for (const Optimizer::Slot& slot : optimizer_->slots()) {
-      if (std::find(known.begin(), known.end(), slot.parameter) == known.end()) {
-        throw ValueError("optimizer: a parameter of shape " + to_string(slot.parameter->shape) +
-                         " is not one of the model's; build the optimizer from "
-                         "model.parameters()");
-      }
-    }
+    const Optimizer::Slot* other = optimizer_->slot_outside(network_->network().parameters());
+    if (other == nullptr) return;
+    throw ValueError("optimizer: a parameter of shape " + to_string(other->parameter->shape) +
+                     " is not one of the model's; build the optimizer from model.parameters()");
   }
 
   std::string finish(RunStatus status) {

@@ -9,6 +9,11 @@
 namespace schuss {
 namespace {
 
+/// Of a weight seen as (n_out, n_in), its rows in memory `ld` apart: narrow [out, in], else [in, out].
+Dims weight_strides(index_t n_out, index_t ld) {
+  return is_narrow(n_out) ? Dims{ld, 1} : Dims{1, ld};
+}
+
 index_t padded_count(DType dtype, index_t n) {
   return dtype == DType::kFloat32 ? padded<float>(n) : padded<double>(n);
 }
@@ -78,7 +83,7 @@ LinearParameters make_linear(DType dtype, index_t n_in, index_t n_out, bool bias
   LinearParameters made;
   made.weight = view_segment(storage, dtype, 0, {rows, cols, ld});
   made.weight->shape = {n_out, n_in};
-  made.weight->strides = narrow ? Dims{ld, 1} : Dims{1, ld};
+  made.weight->strides = weight_strides(n_out, ld);
   if (bias) {
     made.bias = view_segment(storage, dtype, rows * ld, {1, n_out, bias_extent});
     made.bias->shape = {n_out};
@@ -90,10 +95,10 @@ LinearParameters make_linear(DType dtype, index_t n_in, index_t n_out, bool bias
 ParameterPtr as_layer_weight(const TensorPtr& tensor) {
   const auto parameter = std::dynamic_pointer_cast<Parameter>(tensor);
   if (parameter == nullptr || parameter->shape.rank != 2) return nullptr;
-  const bool narrow = is_narrow(parameter->shape[0]);
-  const index_t ld = padded_count(parameter->dtype, parameter->shape[narrow ? 1 : 0]);
-  const Dims expected = narrow ? Dims{ld, 1} : Dims{1, ld};
-  return parameter->strides == expected ? parameter : nullptr;
+  const index_t n_out = parameter->shape[0];
+  const index_t n_in = parameter->shape[1];
+  const index_t ld = padded_count(parameter->dtype, is_narrow(n_out) ? n_in : n_out);
+  return parameter->strides == weight_strides(n_out, ld) ? parameter : nullptr;
 }
 
 ParameterPtr as_layer_bias(const TensorPtr& tensor) {

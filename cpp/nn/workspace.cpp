@@ -5,14 +5,10 @@
 #include <cstring>
 
 #include "kernels/dispatch.hpp"
+#include "kernels/packing.hpp"
 
 namespace schuss {
 namespace {
-
-/// Weights up to this size stay in L1, where reading them in place costs nothing.
-constexpr index_t kPackBytes = 16 * 1024;
-/// Fewer rows than this do not pay for packing.
-constexpr index_t kPackRows = 12;
 
 /// The activation is applied as the dense layer's results are stored.
 bool fused_relu(const Stage& stage) {
@@ -340,7 +336,6 @@ bool Workspace<T>::packs_forward(index_t for_rows) const {
 
 template <class T>
 bool weights_are_far(const Network& network) {
-  constexpr index_t kFarBytes = 1024 * 1024;
   index_t weights = 0;
   for (const Stage& stage : network.stages()) {
     if (stage.dense()) weights += stage.n_in * stage.n_out;

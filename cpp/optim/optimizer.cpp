@@ -86,6 +86,13 @@ index_t Optimizer::find(const Tensor& parameter) const {
   return -1;
 }
 
+const Optimizer::Slot* Optimizer::slot_outside(const std::vector<ParameterPtr>& known) const {
+  const auto slot = std::ranges::find_if(slots_, [&known](const Slot& s) {
+    return std::ranges::find(known, s.parameter) == known.end();
+  });
+  return slot == slots_.end() ? nullptr : &*slot;
+}
+
 void Optimizer::reserve_state() {
   for (Slot& slot : slots_) {
     const GroupOptions& o = groups_[slot.group];

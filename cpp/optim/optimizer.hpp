@@ -60,6 +60,8 @@ class Optimizer {
   const std::vector<Slot>& slots() const { return slots_; }
   /// The slot of that parameter, or -1.
   index_t find(const Tensor& parameter) const;
+  /// The first slot whose parameter is none of these; null where there is none.
+  const Slot* slot_outside(const std::vector<ParameterPtr>& known) const;
 
   /// Makes the state buffers that the options ask for. Steps allocate nothing after this.
   void reserve_state();

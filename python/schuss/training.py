@@ -215,19 +215,25 @@ def fit(
 class _unchanged_on_error:  # noqa: N801  (used like a function)
     """Take back what getting ready changes: the seeds drawn, and where the optimizer is."""
 
-    __slots__ = ("_memory", "_progress", "_seeds")
+    __slots__ = ("_entered", "_memory", "_progress", "_seeds")
 
     def __init__(self, optimizer: Optimizer) -> None:
+        self._entered = False
         self._memory = optimizer._progress
         self._seeds, self._progress = _schuss.seed_state(), dict(self._memory)
 
     def __enter__(self) -> None:
-        """All is kept already."""
+        self._entered = True
 
     def __exit__(self, kind: object, *error: object) -> None:
         if kind is not None:
             _schuss.set_seed_state(*self._seeds)
             self._memory.update(self._progress)
+        self._entered = False
+
+    def __del__(self) -> None:
+        if self._entered:  # a second Ctrl-C came before __exit__ began
+            self.__exit__(KeyboardInterrupt)
 
 
 class _Run:

@@ -99,7 +99,7 @@ struct NextPanel {
 };
 
 /// What follows the `columns` columns from j on, of depths first..first+depth: the panel beside them, or
-/// the first one of the next depths.
+/// past the last one the first of the next depths (where a is copied in blocks, the last block's).
 template <class T>
 NextPanel<T> next_panel(const Product<T>& p, index_t j, index_t columns, index_t first,
                         index_t depth, index_t tiles) {

@@ -77,6 +77,14 @@ def linear(
         nor float64. Input and bias are converted to it, but a Tensor that requires a gradient must
         have it. Arrays of that dtype are held, not copied: backward reads them again.
 
+    Raises
+    ------
+    ValueError
+        The shapes do not fit each other.
+    TypeError
+        A Tensor that requires a gradient is of another dtype than the weight, or an argument is
+        not of real numbers.
+
     Examples
     --------
     >>> import schuss.nn.functional as F
