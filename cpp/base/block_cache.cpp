@@ -3,6 +3,7 @@
 
 #include <array>
 #include <bit>
+#include <cstdint>
 
 #include "base/large_pages.hpp"
 #include "base/types.hpp"
@@ -34,19 +35,24 @@ struct Shelf {
   std::size_t count = 0;
 };
 
+enum class State : std::uint8_t {
+  kNew,   // nobody empties it yet at the thread's end
+  kKept,  // `ending` will
+  kEnded  // blocks given back after the thread's end go to the allocator
+};
+
 /// One thread-local object without a constructor or destructor: getting at it is one call in a shared
 /// library, and each guard would be another.
 struct Cache {
   std::array<Shelf, kSizes> shelves;
-  bool ends_well = false;  // `ending` is there
-  bool ended = false;      // blocks given back after the thread's end go to the allocator
+  State state = State::kNew;
 };
 constinit thread_local Cache mine{};
 
 /// Empties the cache when the thread ends.
 struct Ending {
   ~Ending() {
-    mine.ended = true;
+    mine.state = State::kEnded;
     for (Shelf& shelf : mine.shelves) {
       while (shelf.first != nullptr) {
         Block* block = shelf.first;
@@ -55,7 +61,7 @@ struct Ending {
       }
     }
   }
-  void prepare() { mine.ends_well = true; }
+  void prepare() { mine.state = State::kKept; }
 };
 thread_local Ending ending;
 
@@ -73,6 +79,22 @@ void* take_from_allocator(std::size_t bytes) {
 
 void give_to_allocator(void* block, std::size_t bytes) noexcept {
   ::operator delete(block, bytes < kLargePage ? kAlign : kLargeAlign);
+}
+
+void put(void* memory, Shelf* shelf) {
+  shelf->first = ::new (memory) Block{shelf->first};
+  ++shelf->count;
+}
+
+/// A thread's first block, one after its end, and those for which there is no room. Its own function,
+/// so that the compiler asks for the thread's cache once in `give_block`.
+[[gnu::noinline, gnu::cold]] void give_rarely(void* memory, std::size_t size) noexcept {
+  if (mine.state == State::kNew) ending.prepare();
+  Shelf& shelf = mine.shelves[size];
+  if (mine.state == State::kEnded || shelf.count >= kMostBytes / (kSmallest << size)) {
+    return ::operator delete(memory, kAlign);
+  }
+  put(memory, &shelf);
 }
 
 }  // namespace
@@ -95,12 +117,10 @@ void give_block(void* memory, std::size_t bytes) noexcept {
   const std::size_t size = shelf_of(bytes);
   Cache& cache = mine;
   Shelf& shelf = cache.shelves[size];
-  if (cache.ended || shelf.count >= kMostBytes / (kSmallest << size)) {
-    return ::operator delete(memory, kAlign);
+  if (cache.state != State::kKept || shelf.count >= kMostBytes / (kSmallest << size)) {
+    return give_rarely(memory, size);
   }
-  if (!cache.ends_well) ending.prepare();
-  shelf.first = ::new (memory) Block{shelf.first};
-  ++shelf.count;
+  put(memory, &shelf);
 }
 
 }  // namespace schuss

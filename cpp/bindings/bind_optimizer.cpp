@@ -7,7 +7,7 @@
 #include <cstring>
 
 #include "base/fp_environment.hpp"
-#include "bindings/common.hpp"
+#include "bindings/slots.hpp"
 #include "kernels/dispatch.hpp"
 
 namespace schuss::bindings {
@@ -192,11 +192,36 @@ void add_gradient(const Tensor& to, const Tensor& from) {
   });
 }
 
+Optimizer* optimizer_or_null(PyObject* object) {
+  static PyTypeObject* const type =
+      reinterpret_cast<PyTypeObject*>(py::type::of<Optimizer>().release().ptr());
+  return exact_or_null<Optimizer>(object, type);
+}
+
+/// step() and step(None).
+PyObject* step_slot(PyObject* self, PyObject* const* arguments, Py_ssize_t count) {
+  Optimizer* const optimizer = optimizer_or_null(self);
+  const bool plain = count == 0 || (count == 1 && arguments[0] == Py_None);
+  if (optimizer == nullptr || !plain) return nullptr;
+  optimizer->step();
+  Py_RETURN_NONE;
+}
+
+/// zero_grad(), and with True or False.
+PyObject* zero_grad_slot(PyObject* self, PyObject* const* arguments, Py_ssize_t count) {
+  Optimizer* const optimizer = optimizer_or_null(self);
+  const bool plain = count == 0 || (count == 1 && PyBool_Check(arguments[0]) != 0);
+  if (optimizer == nullptr || !plain) return nullptr;
+  optimizer->zero_grad(count == 0 || arguments[0] == Py_True);
+  Py_RETURN_NONE;
+}
+
 }  // namespace
 
 void register_optimizer(py::module_& m) {
-  py::class_<Optimizer, std::shared_ptr<Optimizer>>(
-      m, "Optimizer", "Parameter groups, their state, and the update.")
+  py::class_<Optimizer, std::shared_ptr<Optimizer>> optimizer(
+      m, "Optimizer", "Parameter groups, their state, and the update.");
+  optimizer
       .def(py::init([](const std::string& kind) {
              return std::make_shared<Optimizer>(parse_method(kind));
            }),
@@ -228,6 +253,13 @@ void register_optimizer(py::module_& m) {
       .def_property_readonly("n_groups", [](const Optimizer& self) { return self.groups().size(); })
       .def("state", &get_state, "Copies of the state, a dict for each parameter.")
       .def("load_state", &load_state, py::arg("states"));
+  MethodSlot<&step_slot>::install(
+      optimizer, "step",
+      "step($self, closure=None)\n--\n\n"
+      "Updates every parameter that has a gradient; `closure` is called first.");
+  MethodSlot<&zero_grad_slot>::install(optimizer, "zero_grad",
+                                       "zero_grad($self, set_to_none=True)\n--\n\n"
+                                       "Drops the gradients, or fills them with zeros.");
 
   m.def("add_gradient", &add_gradient, py::arg("to"), py::arg("other"),
         "Adds another gradient of the same parameter in place.");

@@ -62,24 +62,13 @@ std::vector<TensorPtr> gradients_of(const std::vector<TensorPtr>& outputs,
   return gradients(outputs, d_roots, inputs, retain_graph);
 }
 
-/// The method with its arguments, and without them: called as a plain C function.
-PyObject* general_backward = nullptr;
-
-PyObject* fast_backward(PyObject* self, PyObject* const* arguments, Py_ssize_t count,
-                        PyObject* keywords) {
-  if (count == 0 && keywords == nullptr) {
-    return guarded([&]() -> PyObject* {
-      const TensorPtr tensor = tensor_or_null(self);
-      if (tensor == nullptr) throw TypeError("backward: Tensor.__init__ was not called");
-      run_backward(tensor, nullptr, false);
-      Py_RETURN_NONE;
-    });
-  }
-  const Py_ssize_t named = keywords == nullptr ? 0 : PyTuple_GET_SIZE(keywords);
-  std::vector<PyObject*> all{self};
-  all.insert(all.end(), arguments, arguments + count + named);
-  return PyObject_Vectorcall(general_backward, all.data(), static_cast<std::size_t>(count) + 1,
-                             keywords);
+/// backward(), as in most programs.
+PyObject* backward_slot(PyObject* self, PyObject* const*, Py_ssize_t count) {
+  if (count != 0) return nullptr;
+  const TensorPtr tensor = tensor_or_null(self);
+  if (tensor == nullptr) throw TypeError("backward: Tensor.__init__ was not called");
+  run_backward(tensor, nullptr, false);
+  Py_RETURN_NONE;
 }
 
 /// NumPy asks for several attributes that there are not: no C++ exception for each.
@@ -95,17 +84,6 @@ void install_getattr(TensorClass& tensor) {
   auto* type = reinterpret_cast<PyTypeObject*>(tensor.ptr());
   tensor.attr("__getattr__") =
       py::reinterpret_steal<py::object>(PyDescr_NewMethod(type, &definition));
-}
-
-void install_backward(TensorClass& tensor) {
-  static PyMethodDef definition = {
-      "backward", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&fast_backward)),
-      METH_FASTCALL | METH_KEYWORDS,
-      "backward($self, gradient=None, retain_graph=None, create_graph=False)\n--\n\n"
-      "Back-propagates to the leaves' ``grad``."};
-  general_backward = py::object(tensor.attr("backward")).release().ptr();
-  auto* type = reinterpret_cast<PyTypeObject*>(tensor.ptr());
-  tensor.attr("backward") = py::reinterpret_steal<py::object>(PyDescr_NewMethod(type, &definition));
 }
 
 void set_grad(Tensor& self, const py::object& value) {
@@ -365,7 +343,10 @@ void register_tensor(py::module_& m) {
   define_indexing(tensor);
   tensor.def(py::pickle(&tensor_state, &tensor_from_state));
   install_slots(tensor);
-  install_backward(tensor);
+  MethodSlot<&backward_slot>::install(
+      tensor, "backward",
+      "backward($self, gradient=None, retain_graph=None, create_graph=False)\n--\n\n"
+      "Back-propagates to the leaves' ``grad``.");
   install_getattr(tensor);
   register_activation(m);
   register_creation(m);

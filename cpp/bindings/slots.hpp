@@ -5,6 +5,7 @@
 
 #include <new>
 #include <utility>
+#include <vector>
 
 #include "bindings/common.hpp"
 
@@ -67,6 +68,38 @@ class CallSlot {
 
   static inline PyTypeObject* type_ = nullptr;
   static inline ternaryfunc general_ = nullptr;
+};
+
+/// A method as a plain C function, called by position: `Function(self, arguments, count)` returns a new
+/// reference, or null without an error for a call that goes where it went, as those with keywords do.
+/// After the definition of the method, whose doc string begins with its signature.
+template <auto Function>
+class MethodSlot {
+ public:
+  static void install(py::handle type, const char* name, const char* doc) {
+    definition_ = {name, reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&call)),
+                   METH_FASTCALL | METH_KEYWORDS, doc};
+    general_ = py::object(type.attr(name)).release().ptr();
+    py::setattr(type, name,
+                py::reinterpret_steal<py::object>(
+                    PyDescr_NewMethod(reinterpret_cast<PyTypeObject*>(type.ptr()), &definition_)));
+  }
+
+ private:
+  static PyObject* call(PyObject* self, PyObject* const* arguments, Py_ssize_t count,
+                        PyObject* keywords) {
+    if (keywords == nullptr) {
+      PyObject* const result = guarded([&] { return Function(self, arguments, count); });
+      if (result != nullptr || PyErr_Occurred() != nullptr) return result;
+    }
+    const Py_ssize_t named = keywords == nullptr ? 0 : PyTuple_GET_SIZE(keywords);
+    std::vector<PyObject*> all{self};
+    all.insert(all.end(), arguments, arguments + count + named);
+    return PyObject_Vectorcall(general_, all.data(), static_cast<std::size_t>(count) + 1, keywords);
+  }
+
+  static inline PyMethodDef definition_{};
+  static inline PyObject* general_ = nullptr;
 };
 
 }  // namespace schuss::bindings
