@@ -29,7 +29,7 @@ def compilers() -> list[list[str]]:
     return [[name] for name in ("g++", "clang++") if shutil.which(name)]
 
 
-def build_flags(isa: str) -> list[str]:
+def build_flags(isa: str, optimisation: str = "-O3") -> list[str]:
     """The flags that CMakeLists.txt gives this unit: one place to change them."""
     text = (ROOT / "CMakeLists.txt").read_text()
 
@@ -40,16 +40,23 @@ def build_flags(isa: str) -> list[str]:
     kernel_flags = listed("kernel_flags")
     assert "-ffp-contract=off" in kernel_flags, "CMakeLists.txt: set(kernel_flags ...) not found"
     flags = [*listed(f"isa_flags_{isa}"), *kernel_flags]
-    return ["-O3" if flag == "${SCHUSS_KERNEL_OPTIMISATION}" else flag for flag in flags]
+    return [optimisation if flag == "${SCHUSS_KERNEL_OPTIMISATION}" else flag for flag in flags]
 
 
 def build_kernel_program(
-    source: Path, folder: Path, compiler: Sequence[str], isas: Sequence[str], link: Sequence[str]
+    source: Path,
+    folder: Path,
+    compiler: Sequence[str],
+    isas: Sequence[str],
+    link: Sequence[str],
+    optimisation: str = "-O3",
 ) -> Path:
     """A program of tests/cpp that needs the kernels and their dispatch only."""
     common = [*compiler, "-std=c++20", f"-I{ROOT / 'cpp'}"]
     plain = ["-O2", "-ffp-contract=off"]
-    units = [(ROOT / "cpp/kernels/isa" / f"{isa}.cpp", build_flags(isa)) for isa in isas]
+    units = [
+        (ROOT / "cpp/kernels/isa" / f"{isa}.cpp", build_flags(isa, optimisation)) for isa in isas
+    ]
     units += [(source, plain), (ROOT / "cpp/kernels/dispatch.cpp", plain)]
 
     def compiled(unit: tuple[Path, list[str]]) -> Path:
