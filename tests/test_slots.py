@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
 import schuss
-from schuss import _schuss, nn
+from schuss import _schuss, nn, optim
 from schuss.nn.native import network_of
 
 X = np.random.default_rng(0).standard_normal((5, 3)).astype(np.float32)
@@ -87,3 +88,44 @@ def test_backward_takes_its_arguments_in_every_form() -> None:
     schuss.Tensor.backward(cost)
     with pytest.raises(RuntimeError, match="freed"):
         cost.backward()
+
+
+def test_an_optimizers_methods_take_their_arguments_in_every_way() -> None:
+    model = made()
+    native: Any = optim.SGD(model.parameters(), lr=0.5)._native
+
+    def moved(call: Callable[[], object], result: object = None) -> bool:
+        before = model[0].bias.numpy().copy()
+        assert call() is result
+        return not np.array_equal(model[0].bias.numpy(), before)
+
+    def gradient() -> np.ndarray:
+        return model[0].bias.grad.numpy()
+
+    model(X).sum().backward()
+    assert moved(native.step)
+    assert moved(lambda: native.step(None))
+    assert moved(lambda: native.step(lambda: model), model)
+    assert moved(lambda: native.step(closure=lambda: model), model)
+    for zero in (lambda: native.zero_grad(False), lambda: native.zero_grad(set_to_none=False)):
+        assert gradient().any()
+        zero()
+        assert not gradient().any()
+        model(X).sum().backward()
+    for none in (native.zero_grad, lambda: native.zero_grad(True)):
+        model(X).sum().backward()
+        none()
+        assert model[0].bias.grad is None
+
+
+def test_an_optimizers_methods_refuse_what_they_do_not_take() -> None:
+    native: Any = optim.SGD(made().parameters(), lr=0.5)._native
+    with pytest.raises(TypeError):
+        native.step(1, 2)
+    with pytest.raises(TypeError):
+        native.zero_grad("yes")
+    with pytest.raises(KeyError, match="from the closure"):
+        native.step(lambda: {}["from the closure"])
+    for name in ("step", "zero_grad"):
+        with pytest.raises(TypeError, match="__init__ was not called"):
+            getattr(_schuss.Optimizer.__new__(_schuss.Optimizer), name)()

@@ -195,7 +195,11 @@ void add_gradient(const Tensor& to, const Tensor& from) {
 Optimizer* optimizer_or_null(PyObject* object) {
   static PyTypeObject* const type =
       reinterpret_cast<PyTypeObject*>(py::type::of<Optimizer>().release().ptr());
-  return exact_or_null<Optimizer>(object, type);
+  Optimizer* const optimizer = exact_or_null<Optimizer>(object, type);
+  if (optimizer == nullptr && Py_TYPE(object) == type) {
+    throw TypeError("Optimizer.__init__ was not called");
+  }
+  return optimizer;
 }
 
 /// step() and step(None).

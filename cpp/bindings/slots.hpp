@@ -71,7 +71,7 @@ class CallSlot {
 };
 
 /// A method as a plain C function, called by position: `Function(self, arguments, count)` returns a new
-/// reference, or null without an error for a call that goes where it went, as those with keywords do.
+/// reference, or null for a call that goes where it went, as those with keywords do.
 /// After the definition of the method, whose doc string begins with its signature.
 template <auto Function>
 class MethodSlot {
@@ -88,14 +88,15 @@ class MethodSlot {
  private:
   static PyObject* call(PyObject* self, PyObject* const* arguments, Py_ssize_t count,
                         PyObject* keywords) {
-    if (keywords == nullptr) {
-      PyObject* const result = guarded([&] { return Function(self, arguments, count); });
-      if (result != nullptr || PyErr_Occurred() != nullptr) return result;
-    }
-    const Py_ssize_t named = keywords == nullptr ? 0 : PyTuple_GET_SIZE(keywords);
-    std::vector<PyObject*> all{self};
-    all.insert(all.end(), arguments, arguments + count + named);
-    return PyObject_Vectorcall(general_, all.data(), static_cast<std::size_t>(count) + 1, keywords);
+    return guarded([&] {
+      PyObject* const result = keywords == nullptr ? Function(self, arguments, count) : nullptr;
+      if (result != nullptr) return result;
+      const Py_ssize_t named = keywords == nullptr ? 0 : PyTuple_GET_SIZE(keywords);
+      std::vector<PyObject*> all{self};
+      all.insert(all.end(), arguments, arguments + count + named);
+      return PyObject_Vectorcall(general_, all.data(), static_cast<std::size_t>(count) + 1,
+                                 keywords);
+    });
   }
 
   static inline PyMethodDef definition_{};
